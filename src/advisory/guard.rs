@@ -1,0 +1,111 @@
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use super::session::SessionLock;
+use crate::{AdvisoryLock, LockError, Wait};
+
+/// A session's advisory lock, held as long as the guard lives, on a borrowed connection.
+///
+/// Made by the methods of [`AdvisoryLockExt`](crate::AdvisoryLockExt). It dereferences to the
+/// connection, which is therefore used through the guard while the lock is held.
+///
+/// # What drop does
+///
+/// Dropping the guard lets go of the lock, in one round trip, also while a panic unwinds and also
+/// in an aborted transaction, which stays aborted. Drop is silent: use [`release`](Self::release)
+/// to learn that the lock was lost meanwhile. Where it cannot be proved that the lock is gone,
+/// the connection is marked as broken, and a pool throws it away. `std::mem::forget` on a guard
+/// keeps the lock until the connection is closed.
+///
+/// # Transactions
+///
+/// A session's lock knows nothing of transactions: it is neither given back by a rollback nor
+/// kept by a commit. In an aborted transaction, letting go rolls back what PostgreSQL has given
+/// up already: to the innermost savepoint that Diesel made, or to the start. A savepoint that was
+/// made by a statement of one's own, after that, is lost.
+#[must_use = "the lock is let go as soon as the guard is dropped"]
+#[clippy::has_significant_drop]
+pub struct AdvisoryLockGuard<'c, C: LoadConnection<Backend = Pg>> {
+    conn: &'c mut C,
+    held: SessionLock,
+}
+
+impl<'c, C: LoadConnection<Backend = Pg>> AdvisoryLockGuard<'c, C> {
+    pub(super) fn acquire(
+        conn: &'c mut C,
+        lock: AdvisoryLock,
+        wait: Wait,
+    ) -> Result<Self, LockError> {
+        let held = SessionLock::acquire(conn, lock, wait)?;
+        Ok(Self { conn, held })
+    }
+
+    /// The lock that was taken.
+    pub fn lock(&self) -> &AdvisoryLock {
+        self.held.lock()
+    }
+
+    /// Asks the server whether this session holds the lock, in one round trip.
+    ///
+    /// `false` means that somebody has released it through the same connection, by
+    /// `pg_advisory_unlock_all()` for one. PostgreSQL does not tell a session's lock from a
+    /// transaction's lock of the same key and mode: either counts.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::ConnectionLost`]: the lock is gone with its session.
+    /// [`LockError::SessionChanged`]: the connection is at another session.
+    /// [`LockError::TransactionAborted`]: the server answers nothing before the rollback.
+    pub fn is_held(&mut self) -> Result<bool, LockError> {
+        self.held.is_held(self.conn)
+    }
+
+    /// Lets go of the lock, like dropping the guard, and says whether it was still held.
+    ///
+    /// One round trip; in an aborted transaction, which stays aborted, four.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NotHeld`]: the session did not have the lock any more.
+    /// [`LockError::ConnectionLost`]: the session is gone, and the lock with it.
+    /// [`LockError::SessionChanged`]: the connection is at another session, and the one that took
+    /// the lock may still have it. The connection is marked as broken.
+    pub fn release(self) -> Result<(), LockError> {
+        let released = self.held.release(self.conn);
+        mem::forget(self);
+        released
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> Drop for AdvisoryLockGuard<'_, C> {
+    fn drop(&mut self) {
+        // Drop has nobody to tell; `release` poisons the connection where it has to.
+        let _ = self.held.release(self.conn);
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> Deref for AdvisoryLockGuard<'_, C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        self.conn
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> DerefMut for AdvisoryLockGuard<'_, C> {
+    fn deref_mut(&mut self) -> &mut C {
+        self.conn
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> fmt::Debug for AdvisoryLockGuard<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdvisoryLockGuard")
+            .field("held", &self.held)
+            .finish_non_exhaustive()
+    }
+}

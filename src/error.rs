@@ -1,0 +1,207 @@
+mod classify;
+
+use std::fmt;
+
+use diesel::ConnectionError;
+use diesel::result::Error;
+
+use crate::AdvisoryLock;
+use classify::Condition;
+
+/// Why a lock was not taken, not kept, or not let go.
+///
+/// `From<diesel::result::Error>` classifies, so that `?` is enough in a function, or in a closure
+/// for Diesel's `transaction`, that returns this error. Diesel's own error is always its
+/// [`source`](std::error::Error::source).
+///
+/// PostgreSQL's SQLSTATE cannot be had from Diesel 2.3, so the classification reads the server's
+/// messages, and reads English. What it does not recognise, in another language for one, is
+/// [`Database`](Self::Database) with Diesel's error untouched. `lc_messages = 'C'` makes a server
+/// speak English; an administrator can say so for a role:
+/// `ALTER ROLE app SET lc_messages = 'C'`.
+///
+/// ```
+/// use diesel::prelude::*;
+/// use diesel_locks::{LockError, harness::TestDatabase, prelude::*};
+///
+/// fn lead(conn: &mut PgConnection) -> Result<&'static str, LockError> {
+///     match conn.advisory_lock_nowait("gold_leader") {
+///         Ok(leader) => leader.release().map(|()| "led"),
+///         Err(error) if error.is_contention() => Ok("somebody else leads"),
+///         Err(error) => Err(error),
+///     }
+/// }
+///
+/// let database = TestDatabase::new()?;
+/// assert_eq!(lead(&mut PgConnection::establish(database.url())?)?, "led");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another session is in the way, and the caller chose not to wait.
+    ///
+    /// PostgreSQL's `lock_not_available` (55P03), or a refusal by `pg_try_advisory_lock`, which
+    /// is no error for PostgreSQL and has no source.
+    #[error("{target} is locked by another session")]
+    NotAvailable {
+        /// What was to be locked.
+        target: LockTarget,
+        /// Diesel's error, where the server raised one.
+        source: Option<Error>,
+    },
+    /// The wait for a lock took longer than `lock_timeout` (55P03).
+    #[error("the lock was not granted within lock_timeout")]
+    Timeout {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// PostgreSQL ended this transaction to resolve a deadlock (40P01).
+    #[error("the transaction was ended to resolve a deadlock")]
+    Deadlock {
+        /// The server processes in the cycle, this session's first; empty where the server's
+        /// detail could not be read.
+        processes: Vec<i32>,
+        /// Diesel's error.
+        source: Error,
+    },
+    /// The transaction cannot be ordered with concurrent ones (40001): run it again.
+    #[error("the transaction cannot be serialized with concurrent ones")]
+    SerializationFailure {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// The statement took longer than `statement_timeout` (57014).
+    #[error("the statement did not end within statement_timeout")]
+    StatementTimeout {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// The statement was cancelled, by `pg_cancel_backend` for one (57014).
+    #[error("the statement was cancelled")]
+    Canceled {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// The lock ends with the transaction, and there is none. Nothing was sent to the server.
+    #[error("this lock ends with its transaction, and no transaction is open")]
+    NotInTransaction,
+    /// An earlier statement of the transaction failed, and it takes no more until it is rolled
+    /// back (25P02).
+    #[error("the transaction is aborted and has to be rolled back")]
+    TransactionAborted {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// The guard's lock was gone before the guard let go of it: somebody else may have held it
+    /// meanwhile.
+    #[error("{lock} was no longer held by this session")]
+    NotHeld {
+        /// The guard's lock.
+        lock: AdvisoryLock,
+    },
+    /// The connection now talks to another server session than the one that took the lock, so
+    /// the lock cannot be let go through it. A pooler in transaction mode does that.
+    #[error("{lock} was taken by server process {locked_by}, but the connection is now at {now}")]
+    SessionChanged {
+        /// The guard's lock.
+        lock: AdvisoryLock,
+        /// The backend pid of the session that took the lock.
+        locked_by: i32,
+        /// The backend pid of the session that the connection has now.
+        now: i32,
+    },
+    /// The connection to the server is gone, and every lock of its session with it.
+    #[error("the connection to the server is lost")]
+    ConnectionLost {
+        /// Diesel's error.
+        source: Error,
+    },
+    /// A connection could not be opened.
+    #[error("could not connect to the database")]
+    Connection(#[source] ConnectionError),
+    /// The pool lent no connection.
+    #[cfg(feature = "r2d2")]
+    #[error("the pool lent no connection")]
+    Pool(#[source] diesel::r2d2::PoolError),
+    /// Anything else that Diesel reports, as it came.
+    #[error("the database reported an error")]
+    Database(#[source] Error),
+}
+
+impl LockError {
+    /// Whether another session was in the way: [`NotAvailable`](Self::NotAvailable) or
+    /// [`Timeout`](Self::Timeout).
+    pub fn is_contention(&self) -> bool {
+        matches!(self, Self::NotAvailable { .. } | Self::Timeout { .. })
+    }
+
+    /// Whether the same transaction, run again from its start, may well succeed:
+    /// [`Deadlock`](Self::Deadlock) or [`SerializationFailure`](Self::SerializationFailure).
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Deadlock { .. } | Self::SerializationFailure { .. }
+        )
+    }
+}
+
+impl From<Error> for LockError {
+    fn from(source: Error) -> Self {
+        match classify::condition(&source) {
+            Condition::NotAvailable(target) => Self::NotAvailable {
+                target,
+                source: Some(source),
+            },
+            Condition::LockTimeout => Self::Timeout { source },
+            Condition::Deadlock { processes } => Self::Deadlock { processes, source },
+            Condition::SerializationFailure => Self::SerializationFailure { source },
+            Condition::StatementTimeout => Self::StatementTimeout { source },
+            Condition::Canceled => Self::Canceled { source },
+            Condition::TransactionAborted => Self::TransactionAborted { source },
+            Condition::ConnectionLost => Self::ConnectionLost { source },
+            Condition::Unknown => Self::Database(source),
+        }
+    }
+}
+
+impl From<ConnectionError> for LockError {
+    fn from(source: ConnectionError) -> Self {
+        Self::Connection(source)
+    }
+}
+
+#[cfg(feature = "r2d2")]
+impl From<diesel::r2d2::PoolError> for LockError {
+    fn from(source: diesel::r2d2::PoolError) -> Self {
+        Self::Pool(source)
+    }
+}
+
+/// What was to be locked when another session was in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockTarget {
+    /// An advisory lock.
+    Advisory(AdvisoryLock),
+    /// A row of a table. PostgreSQL names the table, not the row, and not the schema.
+    Row {
+        /// The table.
+        relation: String,
+    },
+    /// A table, or an index or sequence.
+    Relation {
+        /// Its name.
+        relation: String,
+    },
+}
+
+impl fmt::Display for LockTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Advisory(lock) => lock.fmt(f),
+            Self::Row { relation } => write!(f, "a row of \"{relation}\""),
+            Self::Relation { relation } => write!(f, "\"{relation}\""),
+        }
+    }
+}

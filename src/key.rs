@@ -1,0 +1,150 @@
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The number, or pair of numbers, by which PostgreSQL knows an advisory lock.
+///
+/// PostgreSQL has two key spaces, one of 64-bit numbers and one of pairs of 32-bit numbers, which
+/// never overlap: `Single(1)` and `Pair(0, 1)` are different locks. Keys belong to a database, so
+/// two databases of one server do not share them. See [*Advisory Locks*], section 13.3.5 of the
+/// PostgreSQL documentation.
+///
+/// ```
+/// use diesel_locks::LockKey;
+///
+/// assert_eq!(LockKey::from(42), LockKey::Single(42));
+/// assert_eq!(LockKey::from((7, 42)), LockKey::Pair(7, 42));
+/// assert_eq!(LockKey::from("gold_leader"), LockKey::named("gold_leader"));
+/// ```
+///
+/// [*Advisory Locks*]: https://www.postgresql.org/docs/current/explicit-locking.html#ADVISORY-LOCKS
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockKey {
+    /// A key of PostgreSQL's 64-bit key space.
+    Single(i64),
+    /// A key of PostgreSQL's key space of pairs: often a class of things, and one of them.
+    Pair(i32, i32),
+}
+
+impl LockKey {
+    /// The key of a name: the first eight bytes of its SHA-256 as a big-endian number.
+    ///
+    /// Every string is a name, the empty one and those with quotes or NUL included. Two names
+    /// collide with even odds once there are about five billion of them.
+    ///
+    /// The derivation is frozen: no release of this crate will change the number that a name has.
+    /// It can be computed in SQL too, so that psql and other languages can take part:
+    ///
+    /// ```sql
+    /// SELECT ('x' || encode(substr(sha256(convert_to('gold_leader', 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+    /// ```
+    ///
+    /// ```
+    /// use diesel_locks::LockKey;
+    ///
+    /// assert_eq!(LockKey::named("gold_leader"), LockKey::Single(1_164_266_746_182_509_168));
+    /// ```
+    pub fn named(name: impl AsRef<str>) -> Self {
+        let digest = Sha256::digest(name.as_ref());
+        let mut first = [0; 8];
+        first.copy_from_slice(&digest[..8]);
+        Self::Single(i64::from_be_bytes(first))
+    }
+}
+
+impl From<&str> for LockKey {
+    fn from(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+impl From<&String> for LockKey {
+    fn from(name: &String) -> Self {
+        Self::named(name)
+    }
+}
+
+impl From<String> for LockKey {
+    fn from(name: String) -> Self {
+        Self::named(name)
+    }
+}
+
+impl From<i64> for LockKey {
+    fn from(key: i64) -> Self {
+        Self::Single(key)
+    }
+}
+
+impl From<(i32, i32)> for LockKey {
+    fn from((class, object): (i32, i32)) -> Self {
+        Self::Pair(class, object)
+    }
+}
+
+impl fmt::Display for LockKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single(key) => write!(f, "{key}"),
+            Self::Pair(class, object) => write!(f, "({class}, {object})"),
+        }
+    }
+}
+
+/// An advisory lock: which one, and whether it is shared.
+///
+/// Every method that takes a lock takes `impl Into<AdvisoryLock>`, and a name, a number or a pair
+/// of numbers stands for the exclusive lock of that key:
+///
+/// ```
+/// use diesel_locks::AdvisoryLock;
+///
+/// assert_eq!(AdvisoryLock::from("gold_leader"), AdvisoryLock::exclusive("gold_leader"));
+/// assert_ne!(AdvisoryLock::from(42), AdvisoryLock::shared(42));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdvisoryLock {
+    key: LockKey,
+    shared: bool,
+}
+
+impl AdvisoryLock {
+    /// The lock that one session can hold at a time.
+    pub fn exclusive(key: impl Into<LockKey>) -> Self {
+        Self {
+            key: key.into(),
+            shared: false,
+        }
+    }
+
+    /// The lock that any number of sessions can hold at a time, but not beside an exclusive one.
+    pub fn shared(key: impl Into<LockKey>) -> Self {
+        Self {
+            key: key.into(),
+            shared: true,
+        }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> LockKey {
+        self.key
+    }
+
+    /// Whether several sessions can hold it at a time.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+}
+
+impl<K: Into<LockKey>> From<K> for AdvisoryLock {
+    fn from(key: K) -> Self {
+        Self::exclusive(key)
+    }
+}
+
+impl fmt::Display for AdvisoryLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.shared { "shared " } else { "" };
+        write!(f, "{mode}advisory lock {}", self.key)
+    }
+}
