@@ -1,1 +1,42 @@
-//! x
+//! Tests of locks: contention between real transactions, and a server to run them on.
+//!
+//! A test of a lock needs two transactions at once. [`Contention`] opens them, each on a thread
+//! and a connection of its own, and lets the one that gets the lock hold it until the other has
+//! failed, got it too, or been seen by the server to wait. Nothing sleeps, so nothing flakes.
+//!
+//! [`TestDatabase`] gives every test a database of its own, on the server that `DATABASE_URL`
+//! names, or on a private one that [`TempPostgres`] starts and that is gone with the process.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, harness::Contention, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let database = database()?; // TestDatabase::new()?.migrated(MIGRATIONS)?
+//! let outcome = Contention::new(|| PgConnection::establish(database.url())).run(|conn| {
+//!     let account = accounts::table.find(1).select(accounts::balance);
+//!     conn.select_for_update_nowait::<i64, _>(account).map(drop)
+//! })?;
+//! assert_eq!(outcome.granted(), 1);
+//! assert!(matches!(outcome.errors(), [LockError::NotAvailable { .. }]));
+//! # Ok(())
+//! # }
+//! ```
+
+mod contention;
+mod database;
+mod error;
+mod hold;
+mod observer;
+mod outcome;
+mod referee;
+mod server;
+
+pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
+pub use database::TestDatabase;
+pub use error::HarnessError;
+pub use hold::Hold;
+pub use observer::HarnessConnection;
+pub use outcome::Outcome;
+pub use server::TempPostgres;

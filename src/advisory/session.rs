@@ -74,16 +74,19 @@ impl SessionLock {
             // Inside a transaction an error means that it is aborted, and was before: the unlock
             // itself cannot fail.
             match transaction::depth(conn) {
-                Ok(Some(depth)) => transaction::while_aborted(conn, depth, |conn| {
-                    unlock.run(conn, &self.lock)
-                }),
+                Ok(Some(depth)) => {
+                    transaction::while_aborted(conn, depth, |conn| unlock.run(conn, &self.lock))
+                }
                 _ => Err(error),
             }
         });
         let released = match reply {
             Ok(reply) => self.check_session(reply.backend_pid).and_then(|()| {
                 let lock = self.lock;
-                reply.returned.then_some(()).ok_or(LockError::NotHeld { lock })
+                reply
+                    .returned
+                    .then_some(())
+                    .ok_or(LockError::NotHeld { lock })
             }),
             Err(error) => Err(LockError::from(error)),
         };

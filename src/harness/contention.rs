@@ -1,0 +1,259 @@
+use std::error::Error;
+use std::panic;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel;
+
+use super::observer;
+use super::referee::Referee;
+use super::{HarnessConnection, HarnessError, Hold, Outcome};
+
+/// The time after which a test is taken for broken.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Several transactions that try to take the same lock at once.
+///
+/// Each contender has a thread, a connection and a transaction of its own. The one that gets the
+/// lock holds it until every other contender has *settled*: failed, got it too, or been seen by
+/// the server to wait for another contender. What they see of each other is what the server
+/// does, and no sleep decides anything; so the outcome is the same every time.
+///
+/// The connections are opened first, one after the other, and no contender makes its attempt
+/// before all of them are open. One more is opened, and one more `connect` called, only if a
+/// contender takes longer than a few milliseconds, to ask the server who waits. When `run`
+/// returns, all threads have ended and all connections are dropped.
+///
+/// Seeing who waits needs PostgreSQL. On other backends a contender that waits for a lock runs
+/// into the timeout, and counts as [unsettled](Outcome::unsettled).
+///
+/// ```
+/// use diesel::prelude::*;
+/// use diesel_locks::{AdvisoryLock, LockError, harness::{Contention, TestDatabase}, prelude::*};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let database = TestDatabase::new()?;
+/// let contention = Contention::new(|| PgConnection::establish(database.url()));
+///
+/// // A guard lets go at the end of its scope, so the attempt names the point to hold it at.
+/// let outcome = contention.run_scoped(|conn, hold| {
+///     let leader = conn.advisory_lock_nowait("gold_leader")?;
+///     hold.until_settled();
+///     leader.release()
+/// })?;
+/// assert_eq!(outcome.granted(), 1);
+/// assert!(matches!(outcome.errors(), [LockError::NotAvailable { .. }]));
+///
+/// // Without NOWAIT the other one waits, and gets it afterwards.
+/// let outcome = contention.run_scoped(|conn, hold| {
+///     let leader = conn.advisory_lock("gold_leader")?;
+///     hold.until_settled();
+///     leader.release()
+/// })?;
+/// assert_eq!((outcome.granted(), outcome.waited()), (1, 1));
+/// assert!(matches!(outcome.afterwards(), [Ok(())]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Contention<F> {
+    connect: F,
+    contenders: usize,
+    timeout: Duration,
+}
+
+impl<F> Contention<F> {
+    /// Two contenders, with connections made by `connect`, and 20 s at most.
+    pub fn new<C, X>(connect: F) -> Self
+    where
+        F: Fn() -> Result<C, X>,
+    {
+        Self {
+            connect,
+            contenders: 2,
+            timeout: TIMEOUT,
+        }
+    }
+
+    /// As many contenders.
+    pub fn contenders(mut self, contenders: usize) -> Self {
+        self.contenders = contenders;
+        self
+    }
+
+    /// The time after which the test is taken for broken. It decides nothing in one that is not.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Has every contender make `attempt` inside a transaction, and hold what it gets.
+    ///
+    /// An attempt that returns `Ok` was granted the lock; it is held by the transaction, which is
+    /// committed when all contenders have settled. One that returns `Err` has failed, and its
+    /// transaction is rolled back before the others hear of it.
+    ///
+    /// Beyond the connections, the transactions and the attempts, this costs one round trip for
+    /// each contender, on PostgreSQL.
+    ///
+    /// # Errors
+    ///
+    /// [`HarnessError::Connect`]: a connection could not be opened.
+    /// [`HarnessError::Observe`]: the server could not be asked who waits.
+    /// [`HarnessError::Thread`]: the operating system gave no thread.
+    ///
+    /// An outcome with [unsettled](Outcome::unsettled) contenders is not an error here.
+    ///
+    /// # Panics
+    ///
+    /// If an attempt panics: with what it panicked with, when all contenders have ended.
+    pub fn run<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
+    where
+        F: Fn() -> Result<C, X>,
+        X: Into<Box<dyn Error + Send + Sync>>,
+        C: HarnessConnection,
+        A: Fn(&mut C) -> Result<(), E> + Sync,
+        E: From<diesel::result::Error> + Send,
+    {
+        self.run_scoped(|conn, hold| {
+            conn.transaction(|conn| {
+                attempt(conn)?;
+                hold.until_settled();
+                Ok(())
+            })
+        })
+    }
+
+    /// Has every contender make `attempt`, which calls [`Hold::until_settled`] where it has the
+    /// lock.
+    ///
+    /// For a lock with a scope of its own: a guard, or a transaction that begins with the lock,
+    /// such as SQLite's `immediate_transaction`. No transaction is opened around the attempt. An
+    /// attempt that returns `Ok` without a call to `until_settled` was granted the lock, and let
+    /// go of it at once.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    ///
+    /// # Panics
+    ///
+    /// As for [`run`](Self::run).
+    pub fn run_scoped<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
+    where
+        F: Fn() -> Result<C, X>,
+        X: Into<Box<dyn Error + Send + Sync>>,
+        C: HarnessConnection,
+        A: Fn(&mut C, &Hold) -> Result<(), E> + Sync,
+        E: Send,
+    {
+        // None is a time that no clock reaches.
+        let deadline = Instant::now().checked_add(self.timeout);
+        let mut connections = Vec::new();
+        let mut pids = Vec::new();
+        for contender in 0..self.contenders {
+            let failed = |source| HarnessError::Connect { contender, source };
+            let mut conn = (self.connect)().map_err(|error| failed(error.into()))?;
+            let pid = observer::backend_pid(&mut conn).map_err(|error| failed(error.into()))?;
+            connections.push(conn);
+            pids.push(pid);
+        }
+
+        let (event_sender, events) = channel::unbounded();
+        let mut referee = Referee::new(pids, events, || {
+            (self.connect)().map_err(|error| HarnessError::Observe(error.into()))
+        });
+        // Contenders hold until the sender of this channel, which sends nothing, is dropped.
+        let (let_go, held) = channel::bounded::<()>(0);
+        let attempt = &attempt;
+        let (ended, settled) = thread::scope(|scope| {
+            let let_go = let_go;
+            let mut threads = Vec::new();
+            for (contender, conn) in connections.into_iter().enumerate() {
+                let hold = Hold::new(contender, event_sender.clone(), held.clone());
+                let make_attempt = move || {
+                    // The connection is dropped before the hold, which tells of the end.
+                    let hold = hold;
+                    let mut conn = conn;
+                    attempt(&mut conn, &hold)
+                };
+                let thread = thread::Builder::new()
+                    .name(format!("contender {contender}"))
+                    .spawn_scoped(scope, make_attempt)
+                    .map_err(HarnessError::Thread)?;
+                threads.push(thread);
+            }
+            let settled = referee.until_settled(deadline);
+            drop(let_go);
+            referee.until_ended(deadline);
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            Ok((ended, settled?))
+        })?;
+        let mut outcome = Outcome::new();
+        for (standing, ended) in settled.into_iter().zip(ended) {
+            match ended {
+                Ok(result) => outcome.add(standing, result),
+                Err(payload) => panic::resume_unwind(payload),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Has two transactions try to take the same lock at once, and returns the errors.
+///
+/// The one that gets the lock holds it until the other one has failed. A lock that excludes
+/// gives one error; no error means that both got it, or that the second one waited for it: see
+/// [`Contention`], of which this is the short form.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// use std::time::Duration;
+///
+/// use diesel::prelude::*;
+/// use diesel_locks::harness::attempt_acquiring_lock_in_separate_transactions;
+/// use diesel_locks::{LockError, prelude::*};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = database()?;
+/// let errors = attempt_acquiring_lock_in_separate_transactions(
+///     || PgConnection::establish(database.url()),
+///     |conn| {
+///         let account = accounts::table.find(1).select(accounts::owner);
+///         conn.select_for_update_nowait::<String, _>(account).map(drop)
+///     },
+///     Duration::from_secs(20),
+/// )?;
+/// assert!(matches!(errors[..], [LockError::NotAvailable { .. }]));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`HarnessError::Timeout`]: the two had not settled after `timeout`. Else as for
+/// [`Contention::run`].
+///
+/// # Panics
+///
+/// If `acquire_lock` panics.
+pub fn attempt_acquiring_lock_in_separate_transactions<F, C, X, A, E>(
+    connect: F,
+    acquire_lock: A,
+    timeout: Duration,
+) -> Result<Vec<E>, HarnessError>
+where
+    F: Fn() -> Result<C, X>,
+    X: Into<Box<dyn Error + Send + Sync>>,
+    C: HarnessConnection,
+    A: Fn(&mut C) -> Result<(), E> + Sync,
+    E: From<diesel::result::Error> + Send,
+{
+    let outcome = Contention::new(connect)
+        .timeout(timeout)
+        .run(acquire_lock)?;
+    match outcome.unsettled().len() {
+        0 => Ok(outcome.into_errors()),
+        unsettled => Err(HarnessError::Timeout { unsettled, timeout }),
+    }
+}

@@ -1,0 +1,371 @@
+mod binaries;
+mod template;
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::HarnessError;
+
+/// How long a server may take until it accepts connections. It takes a tenth of a second.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often the server's own word is looked up while it starts.
+const POLL: Duration = Duration::from_millis(2);
+
+/// What a Unix socket's path can hold beside the directory's name, on the most frugal system.
+const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
+
+/// Nothing outlives the server, so it need not be safe on the disk; and nothing but the tests
+/// should take locks.
+const SETTINGS: [&str; 8] = [
+    "listen_addresses=",
+    "unix_socket_permissions=0700",
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "autovacuum=off",
+    "shared_buffers=16MB",
+    "max_connections=200",
+];
+
+/// A private PostgreSQL server that lives no longer than this value, or than the process.
+///
+/// The server listens on a Unix socket in a temporary directory of its own, and on no port, so
+/// that any number of them can run at once. Its programs are looked for in `PG_BIN_DIR`; or else
+/// where `pg_config --bindir` says, in `PATH`, and where Debian, Fedora and Homebrew install them,
+/// newest version first. As root, which PostgreSQL refuses to run as, the server is run by the
+/// user `postgres`, or else by `nobody`.
+///
+/// A start takes about 0.2 s. The first one takes a second longer, because `initdb` runs; its
+/// result is kept, in the target directory or in the user's cache.
+///
+/// # What drop does
+///
+/// Dropping the value stops the server at once, disconnects whoever is connected, and removes the
+/// directory. The same happens, within a moment, when the process ends without dropping it, a
+/// `SIGKILL` included: a small shell process waits for that.
+///
+/// ```
+/// use diesel::prelude::*;
+/// use diesel_locks::harness::TempPostgres;
+///
+/// let server = TempPostgres::start()?;
+/// let mut conn = PgConnection::establish(server.url())?;
+/// diesel::sql_query("SELECT 1").execute(&mut conn)?;
+///
+/// let directory = server.directory().to_owned();
+/// drop(server);
+/// assert!(!directory.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TempPostgres {
+    directory: PathBuf,
+    url: String,
+    /// Ends the server when it is dropped.
+    _watcher: Watcher,
+}
+
+impl TempPostgres {
+    /// Starts a server, and returns when it accepts connections.
+    ///
+    /// # Errors
+    ///
+    /// [`HarnessError::NoServerBinaries`] says what to install.
+    /// [`HarnessError::PermissionDenied`], [`HarnessError::DiskFull`] and [`HarnessError::Io`]
+    /// name the file; the temporary directory must be one that the server's user may write to.
+    /// [`HarnessError::ServerFailed`] and [`HarnessError::ServerNotReady`] have the last lines of
+    /// the server's log.
+    pub fn start() -> Result<Self, HarnessError> {
+        let binaries = binaries::find()?;
+        let directory = create_directory()?;
+        let watched = ServerUser::of(&directory)
+            .and_then(|user| Ok((Watcher::spawn(&binaries, &directory, &user)?, user)));
+        let (mut watcher, user) = watched.inspect_err(|_| {
+            // No watcher will do it, and it is empty.
+            let _ = fs::remove_dir(&directory);
+        })?;
+        prepare_data(&binaries, &directory, &user)?;
+        watcher.start_server(&directory)?;
+        let host = percent_encoded(&directory);
+        Ok(Self {
+            url: format!("postgres://postgres@/postgres?host={host}&port=5432"),
+            directory,
+            _watcher: watcher,
+        })
+    }
+
+    /// The URL of the database `postgres`, for a superuser.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The temporary directory that has the server's data, log and socket.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+}
+
+/// The user who runs the server, where that is not the user who runs this process.
+struct ServerUser {
+    own_uid: u32,
+    other: Option<(u32, u32)>,
+}
+
+impl ServerUser {
+    fn of(own_directory: &Path) -> Result<Self, HarnessError> {
+        let metadata =
+            fs::metadata(own_directory).map_err(HarnessError::io("look at", own_directory))?;
+        let own_uid = metadata.uid();
+        if own_uid != 0 {
+            return Ok(Self {
+                own_uid,
+                other: None,
+            });
+        }
+        let (uid, gid) = unprivileged()?;
+        chown(own_directory, Some(uid), Some(gid))
+            .map_err(HarnessError::io("give away", own_directory))?;
+        Ok(Self {
+            own_uid,
+            other: Some((uid, gid)),
+        })
+    }
+
+    /// A command of this user, in the server's directory.
+    fn command(&self, program: &Path, directory: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(directory).env("LC_ALL", "C");
+        // Settings for another server would be taken for this one's.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        if let Some((uid, gid)) = self.other {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+/// The ids of `postgres`, or else of `nobody`.
+fn unprivileged() -> Result<(u32, u32), HarnessError> {
+    let id = |option, user| -> Option<u32> {
+        let output = Command::new("id").args([option, user]).output().ok()?;
+        str::from_utf8(&output.stdout).ok()?.trim().parse().ok()
+    };
+    ["postgres", "nobody"]
+        .iter()
+        .find_map(|user| Some((id("-u", user)?, id("-g", user)?)))
+        .ok_or_else(|| {
+            HarnessError::io("find user postgres or nobody with", "id")(
+                io::ErrorKind::NotFound.into(),
+            )
+        })
+}
+
+/// Makes an empty directory that only its owner can enter.
+fn create_directory() -> Result<PathBuf, HarnessError> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let parent = temporary_directory();
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = parent.join(format!("diesel_locks-{}-{count}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => return Ok(directory),
+            // Left behind by a process that had this one's number.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(HarnessError::io("create directory", &directory)(error)),
+        }
+    }
+}
+
+/// The system's temporary directory, unless a socket's path would be too long in it.
+fn temporary_directory() -> PathBuf {
+    let directory = env::temp_dir();
+    let longest_name = "/diesel_locks-4294967295-4294967295".len();
+    if directory.as_os_str().len() + longest_name > LONGEST_DIRECTORY {
+        return "/tmp".into();
+    }
+    directory
+}
+
+/// Puts a data directory in place: a copy of the template, or a new one that becomes it.
+fn prepare_data(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), HarnessError> {
+    let data = directory.join("data");
+    let template = template::path(&version(binaries)?, user.own_uid);
+    if let Some(template) = template.as_deref().filter(|template| template.is_dir()) {
+        let mut give_away = |copied: &Path| match user.other {
+            Some((uid, gid)) => chown(copied, Some(uid), Some(gid)),
+            None => Ok(()),
+        };
+        return template::copy(template, &data, &mut give_away)
+            .map_err(HarnessError::io("copy the data directory to", &data));
+    }
+    initdb(binaries, directory, user)?;
+    if let Some(template) = template {
+        // Without a template the next start is slower, and that is all.
+        let _ = template::keep(&data, &template, &directory_name(directory));
+    }
+    Ok(())
+}
+
+fn directory_name(directory: &Path) -> String {
+    directory
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn version(binaries: &Path) -> Result<String, HarnessError> {
+    let postgres = binaries.join("postgres");
+    let output = Command::new(&postgres)
+        .arg("--version")
+        .output()
+        .map_err(HarnessError::io("run", &postgres))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn initdb(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), HarnessError> {
+    let initdb = binaries.join("initdb");
+    let output = user
+        .command(&initdb, directory)
+        .args([
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+        ])
+        .args(["--no-sync", "--wal-segsize=1", "--pgdata=data"])
+        .output()
+        .map_err(HarnessError::io("run", &initdb))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(HarnessError::ServerFailed {
+        program: "initdb",
+        output: last_lines(&output.stderr),
+    })
+}
+
+fn last_lines(output: &[u8]) -> String {
+    let output = String::from_utf8_lossy(output);
+    let lines: Vec<_> = output.lines().collect();
+    lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+/// The shell that runs the server until its standard input ends.
+#[derive(Debug)]
+struct Watcher {
+    shell: Child,
+    /// Open as long as the server is wanted.
+    wanted: Option<ChildStdin>,
+}
+
+impl Watcher {
+    fn spawn(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<Self, HarnessError> {
+        let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
+        let spawned = user
+            .command(Path::new("/bin/sh"), directory)
+            .args(["-c", include_str!("server/watch.sh"), "diesel_locks"])
+            .arg(directory)
+            .arg(binaries.join("postgres"))
+            .args(["-D", "data", "-p", "5432", "-k"])
+            .arg(directory)
+            .args(settings)
+            // A signal for this process and its group is not for the server.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut shell = spawned.map_err(HarnessError::io("run the server in", directory))?;
+        let wanted = shell.stdin.take();
+        Ok(Self { shell, wanted })
+    }
+
+    fn start_server(&mut self, directory: &Path) -> Result<(), HarnessError> {
+        if let Some(wanted) = &mut self.wanted {
+            wanted
+                .write_all(b"start\n")
+                .map_err(HarnessError::io("start the server in", directory))?;
+        }
+        let begun = Instant::now();
+        while !is_ready(directory) {
+            let ended = self
+                .shell
+                .try_wait()
+                .map_err(HarnessError::io("wait for the server in", directory))?;
+            if ended.is_some() {
+                return Err(HarnessError::ServerFailed {
+                    program: "postgres",
+                    output: self.output(),
+                });
+            }
+            if begun.elapsed() > START_TIMEOUT {
+                self.stop();
+                return Err(HarnessError::ServerNotReady {
+                    timeout: START_TIMEOUT,
+                    output: self.output(),
+                });
+            }
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// The end of the log, which the shell prints when the server has ended.
+    fn output(&mut self) -> String {
+        let mut output = Vec::new();
+        if let Some(stdout) = &mut self.shell.stdout {
+            // What cannot be read is missing from the error, which is no reason for another one.
+            let _ = stdout.read_to_end(&mut output);
+        }
+        last_lines(&output)
+    }
+
+    fn stop(&mut self) {
+        drop(self.wanted.take());
+        // The shell ends when the server has ended and the directory is gone.
+        let _ = self.shell.wait();
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Whether the server says that it is ready, in the eighth line of its lock file.
+fn is_ready(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("data/postmaster.pid")).is_ok_and(|lines| {
+        lines
+            .lines()
+            .nth(7)
+            .is_some_and(|status| status.trim() == "ready")
+    })
+}
+
+/// A path as the value of a URL's parameter.
+fn percent_encoded(path: &Path) -> String {
+    let mut encoded = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
