@@ -1,0 +1,51 @@
+//! What the tests share: the schema, a migrated database, and a look at the server.
+
+pub(crate) mod schema;
+
+use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Integer};
+use diesel_locks::harness::TestDatabase;
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+
+pub(crate) fn database() -> TestDatabase {
+    TestDatabase::new().unwrap().migrated(MIGRATIONS).unwrap()
+}
+
+pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
+    PgConnection::establish(database.url()).unwrap()
+}
+
+pub(crate) fn backend_pid<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> i32 {
+    diesel::select(sql::<Integer>("pg_backend_pid()"))
+        .get_result(conn)
+        .unwrap()
+}
+
+/// Ends another session, and returns when the server has.
+#[allow(dead_code)]
+pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
+    let ended: bool = diesel::select(
+        sql::<Bool>("pg_terminate_backend(")
+            .bind::<Integer, _>(pid)
+            .sql(", 20000)"),
+    )
+    .get_result(&mut connect(database))
+    .unwrap();
+    assert!(ended);
+}
+
+/// How many advisory locks are held, or waited for, in the database.
+#[allow(dead_code)]
+pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
+    sql::<BigInt>(
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database \
+         WHERE locktype = 'advisory' AND datname = current_database()",
+    )
+    .get_result(&mut connect(database))
+    .unwrap()
+}
