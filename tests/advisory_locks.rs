@@ -300,10 +300,7 @@ fn a_guard_dropped_in_an_aborted_transaction_lets_go() {
         })
         .unwrap_err();
     assert!(matches!(error, LockError::TransactionAborted { .. }));
-    assert_eq!(
-        accounts::table.count().get_result::<i64>(&mut conn),
-        Ok(2)
-    );
+    assert_eq!(accounts::table.count().get_result::<i64>(&mut conn), Ok(2));
 }
 
 #[test]
@@ -328,7 +325,10 @@ fn a_guard_released_in_an_aborted_savepoint_leaves_the_outer_transaction_as_it_w
         Ok(())
     })
     .unwrap();
-    let left: Vec<i32> = accounts::table.select(accounts::id).load(&mut conn).unwrap();
+    let left: Vec<i32> = accounts::table
+        .select(accounts::id)
+        .load(&mut conn)
+        .unwrap();
     assert_eq!(left, [2]);
 }
 
@@ -348,7 +348,9 @@ fn a_lock_that_was_released_behind_the_guard_is_not_held() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     let mut guard = conn.advisory_lock("x").unwrap();
-    guard.batch_execute("SELECT pg_advisory_unlock_all()").unwrap();
+    guard
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .unwrap();
     assert!(!guard.is_held().unwrap());
     let lock = *guard.lock();
     let released = guard.release();
@@ -405,12 +407,19 @@ fn a_session_killed_in_a_transaction_is_a_lost_connection() {
             guard.release()
         })
         .unwrap_err();
-    assert!(matches!(error, LockError::ConnectionLost { .. }), "{error:?}");
+    assert!(
+        matches!(error, LockError::ConnectionLost { .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
 fn a_wrong_url_is_a_connection_error() {
-    for url in ["postgres://nobody@127.0.0.1:1/none", "nonsense", "post\0gres://"] {
+    for url in [
+        "postgres://nobody@127.0.0.1:1/none",
+        "nonsense",
+        "post\0gres://",
+    ] {
         let error = OwnedAdvisoryLockGuard::connect(url, "x", Wait::NoWait).unwrap_err();
         assert!(matches!(error, LockError::Connection(_)), "{error:?}");
         assert!(error.source().is_some());

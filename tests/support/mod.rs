@@ -1,5 +1,7 @@
 //! What the tests share: the schema, a migrated database, and a look at the server.
 
+#![allow(dead_code, reason = "no test uses all of it")]
+
 pub(crate) mod schema;
 
 use diesel::connection::LoadConnection;
@@ -27,7 +29,6 @@ pub(crate) fn backend_pid<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> i32 
 }
 
 /// Ends another session, and returns when the server has.
-#[allow(dead_code)]
 pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
     let ended: bool = diesel::select(
         sql::<Bool>("pg_terminate_backend(")
@@ -40,7 +41,6 @@ pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
 }
 
 /// How many advisory locks are held, or waited for, in the database.
-#[allow(dead_code)]
 pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
     sql::<BigInt>(
         "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database \
