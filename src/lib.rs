@@ -1,5 +1,109 @@
+//! Database locks for [Diesel](diesel) on PostgreSQL, and a harness that proves them in tests.
+//!
+//! For blocking code that must not do the same thing twice at once: in two threads, two processes,
+//! or on two machines. PostgreSQL is the engine that they share, and the only one that knows who
+//! holds what; this crate takes its locks through Diesel's own connections, says by type why one
+//! was not granted, and lets go of it whatever happens.
+//!
+//! ```
+//! use diesel_locks::prelude::*;
+//! ```
+//!
+//! brings the methods below to every synchronous connection to PostgreSQL: `PgConnection`, a
+//! pool's `PooledConnection`, and the connection inside a guard.
+//!
+//! # Row locks
+//!
+//! [`RowLockExt::select_for_update_nowait`] loads rows and locks them until the transaction ends,
+//! or fails at once if another transaction has locked one of them. It takes every select that
+//! PostgreSQL can lock, joins and boxed queries included.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, prelude::*};
+//!
+//! fn withdraw(conn: &mut PgConnection, id: i32, amount: i64) -> Result<(), LockError> {
+//!     conn.transaction(|conn| {
+//!         let account = accounts::table.find(id);
+//!         let balance = account.select(accounts::balance);
+//!         let balance = conn.select_for_update_nowait::<i64, _>(balance)?;
+//!         assert!(balance.iter().all(|balance| *balance >= amount));
+//!         diesel::update(account)
+//!             .set(accounts::balance.eq(accounts::balance - amount))
+//!             .execute(conn)?;
+//!         Ok(())
+//!     })
+//! }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # withdraw(&mut PgConnection::establish(database.url())?, 1, 10)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Advisory locks
+//!
+//! An advisory lock is a name that PostgreSQL keeps for the application: a critical section that
+//! one of N instances may run. A session's lock is a guard, made by [`AdvisoryLockExt`] on a
+//! connection, or by [`OwnedAdvisoryLockGuard`] with a connection of its own. Letting the guard go
+//! lets the lock go: at the end of a scope, on `?`, on a panic, in an aborted transaction; and if
+//! the process is killed, the server does it.
+//!
+//! ```
+//! use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait, harness::TestDatabase};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let database_url = database.url();
+//! match OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait) {
+//!     Ok(mut leader) => {
+//!         assert!(leader.is_held()?); // and `leader` is the connection
+//!         leader.release()?;
+//!     }
+//!     Err(LockError::NotAvailable { .. }) => { /* another process leads */ }
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A lock is named by a string, a number or a pair of numbers: see [`LockKey`] for what that is to
+//! PostgreSQL, and [`AdvisoryLock`] for shared locks.
+//!
+//! # Waiting
+//!
+//! Every kind of lock offers the same ways to wait, by the same endings:
+//!
+//! | ending | if another session is in the way |
+//! |---|---|
+//! | (none) | waits until the lock is granted |
+//! | `_nowait` | [`LockError::NotAvailable`] at once |
+//! | `_timeout` | [`LockError::Timeout`] after that long, measured by the server |
+//! | `try_` | `Ok(None)` at once, and an open transaction stays usable |
+//!
+//! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
+//! [`is_retryable`](LockError::is_retryable) what can be done about it.
+//!
+//! # Tests
+//!
+//! The `harness` feature has [`Contention`](harness::Contention), which lets real transactions
+//! contend for a lock and tells who got it, without a sleep; and
+//! [`TestDatabase`](harness::TestDatabase), which gives each test a database, on a private server
+//! that is started for it if there is no other.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `r2d2` | `LockError::Pool`; pooled connections have all methods |
+//! | `migrations` | `TestDatabase::migrated`, together with `harness` |
+//! | `harness` | the [`harness`] module; Unix only |
+
 #![warn(clippy::unwrap_used, clippy::expect_used)]
-#![doc = "x"]
+
 mod advisory;
 mod error;
 #[cfg(feature = "harness")]
@@ -15,7 +119,12 @@ pub use key::{AdvisoryLock, LockKey};
 pub use row::{ForUpdateNoWait, RowLockExt};
 pub use wait::Wait;
 
-/// The extension traits.
+/// The extension traits, and nothing that could clash.
 pub mod prelude {
     pub use crate::{AdvisoryLockExt, RowLockExt};
 }
+
+/// The README's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

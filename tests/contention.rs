@@ -284,10 +284,7 @@ fn connections_that_cannot_be_had_are_errors_and_not_hangs() {
     let error = Contention::new(|| pool.get()).run(attempt).unwrap_err();
     assert!(matches!(error, HarnessError::Observe(_)));
     let error = Contention::new(|| pool.get()).contenders(3).run(attempt);
-    assert!(matches!(
-        error,
-        Err(HarnessError::Connect { contender: 2, .. })
-    ));
+    assert!(matches!(error, Err(HarnessError::Connect { .. })));
     assert_eq!(pool.state().idle_connections, 2);
 }
 

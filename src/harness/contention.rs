@@ -19,10 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// the server to wait for another contender. What they see of each other is what the server
 /// does, and no sleep decides anything; so the outcome is the same every time.
 ///
-/// The connections are opened first, one after the other, and no contender makes its attempt
-/// before all of them are open. One more is opened, and one more `connect` called, only if a
-/// contender takes longer than a few milliseconds, to ask the server who waits. When `run`
-/// returns, all threads have ended and all connections are dropped.
+/// No contender makes its attempt before all are connected. One more connection is opened, by one
+/// more call of `connect`, only if a contender takes longer than a few milliseconds, to ask the
+/// server who waits. When `run` returns, all threads have ended and all connections are dropped.
 ///
 /// Seeing who waits needs PostgreSQL. On other backends a contender that waits for a lock runs
 /// into the timeout, and counts as [unsettled](Outcome::unsettled).
@@ -109,7 +108,7 @@ impl<F> Contention<F> {
     /// If an attempt panics: with what it panicked with, when all contenders have ended.
     pub fn run<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
     where
-        F: Fn() -> Result<C, X>,
+        F: Fn() -> Result<C, X> + Sync,
         X: Into<Box<dyn Error + Send + Sync>>,
         C: HarnessConnection,
         A: Fn(&mut C) -> Result<(), E> + Sync,
@@ -141,60 +140,72 @@ impl<F> Contention<F> {
     /// As for [`run`](Self::run).
     pub fn run_scoped<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
     where
-        F: Fn() -> Result<C, X>,
+        F: Fn() -> Result<C, X> + Sync,
         X: Into<Box<dyn Error + Send + Sync>>,
         C: HarnessConnection,
         A: Fn(&mut C, &Hold) -> Result<(), E> + Sync,
         E: Send,
     {
-        // None is a time that no clock reaches.
-        let deadline = Instant::now().checked_add(self.timeout);
-        let mut connections = Vec::new();
-        let mut pids = Vec::new();
-        for contender in 0..self.contenders {
+        let (event_sender, events) = channel::unbounded();
+        let (begin_sender, begin) = channel::bounded(self.contenders);
+        // Contenders hold until the sender of this channel, which sends nothing, is dropped.
+        let (let_go_sender, let_go) = channel::bounded::<()>(0);
+        let mut referee = Referee::new(self.contenders, events, || {
+            (self.connect)().map_err(|error| HarnessError::Observe(error.into()))
+        });
+        let connect = |contender| {
             let failed = |source| HarnessError::Connect { contender, source };
             let mut conn = (self.connect)().map_err(|error| failed(error.into()))?;
             let pid = observer::backend_pid(&mut conn).map_err(|error| failed(error.into()))?;
-            connections.push(conn);
-            pids.push(pid);
-        }
+            Ok((conn, pid))
+        };
+        // None if it was not to begin, because another one could not connect.
+        let contend = |contender, hold: Hold| -> Result<Option<Result<(), E>>, HarnessError> {
+            let (mut conn, pid) = connect(contender)?;
+            Ok(hold.ready(pid).then(|| attempt(&mut conn, &hold)))
+        };
+        let contend = &contend;
 
-        let (event_sender, events) = channel::unbounded();
-        let mut referee = Referee::new(pids, events, || {
-            (self.connect)().map_err(|error| HarnessError::Observe(error.into()))
-        });
-        // Contenders hold until the sender of this channel, which sends nothing, is dropped.
-        let (let_go, held) = channel::bounded::<()>(0);
-        let attempt = &attempt;
-        let (ended, settled) = thread::scope(|scope| {
-            let let_go = let_go;
+        let (settled, ended) = thread::scope(|scope| {
+            // Whatever happens here, nobody waits for these for ever.
+            let (begin_sender, let_go_sender) = (begin_sender, let_go_sender);
             let mut threads = Vec::new();
-            for (contender, conn) in connections.into_iter().enumerate() {
-                let hold = Hold::new(contender, event_sender.clone(), held.clone());
-                let make_attempt = move || {
-                    // The connection is dropped before the hold, which tells of the end.
-                    let hold = hold;
-                    let mut conn = conn;
-                    attempt(&mut conn, &hold)
-                };
+            for contender in 0..self.contenders {
+                let hold = Hold::new(
+                    contender,
+                    event_sender.clone(),
+                    begin.clone(),
+                    let_go.clone(),
+                );
                 let thread = thread::Builder::new()
                     .name(format!("contender {contender}"))
-                    .spawn_scoped(scope, make_attempt)
+                    .spawn_scoped(scope, move || contend(contender, hold))
                     .map_err(HarnessError::Thread)?;
                 threads.push(thread);
             }
+            // None is a time that no clock reaches.
+            let deadline = Instant::now().checked_add(self.timeout);
+            if referee.all_ready() {
+                for _ in 0..self.contenders {
+                    // One that has panicked meanwhile need not begin.
+                    let _ = begin_sender.send(());
+                }
+            }
+            drop(begin_sender);
             let settled = referee.until_settled(deadline);
-            drop(let_go);
+            drop(let_go_sender);
             referee.until_ended(deadline);
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            Ok((ended, settled?))
+            Ok((settled, ended))
         })?;
+        let mut results = Vec::new();
+        for ended in ended {
+            results.push(ended.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+        }
+        let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut outcome = Outcome::new();
-        for (standing, ended) in settled.into_iter().zip(ended) {
-            match ended {
-                Ok(result) => outcome.add(standing, result),
-                Err(payload) => panic::resume_unwind(payload),
-            }
+        for (standing, result) in settled?.into_iter().zip(results.into_iter().flatten()) {
+            outcome.add(standing, result);
         }
         Ok(outcome)
     }
@@ -243,7 +254,7 @@ pub fn attempt_acquiring_lock_in_separate_transactions<F, C, X, A, E>(
     timeout: Duration,
 ) -> Result<Vec<E>, HarnessError>
 where
-    F: Fn() -> Result<C, X>,
+    F: Fn() -> Result<C, X> + Sync,
     X: Into<Box<dyn Error + Send + Sync>>,
     C: HarnessConnection,
     A: Fn(&mut C) -> Result<(), E> + Sync,

@@ -5,6 +5,8 @@ use crossbeam::channel::{Receiver, Sender};
 /// What a contender tells the referee.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
+    /// It is connected, to this session where the backend can say, and can begin.
+    Ready(usize, Option<i32>),
     /// It has the lock, and holds it.
     Holds(usize),
     /// It has ended, in whatever way.
@@ -18,18 +20,31 @@ pub(super) enum Event {
 pub struct Hold {
     contender: usize,
     events: Sender<Event>,
+    begin: Receiver<()>,
     let_go: Receiver<()>,
     was_held: Cell<bool>,
 }
 
 impl Hold {
-    pub(super) fn new(contender: usize, events: Sender<Event>, let_go: Receiver<()>) -> Self {
+    pub(super) fn new(
+        contender: usize,
+        events: Sender<Event>,
+        begin: Receiver<()>,
+        let_go: Receiver<()>,
+    ) -> Self {
         Self {
             contender,
             events,
+            begin,
             let_go,
             was_held: Cell::new(false),
         }
+    }
+
+    /// Says that this contender can begin, and returns, when all can, whether it is to do so.
+    pub(super) fn ready(&self, pid: Option<i32>) -> bool {
+        self.tell(Event::Ready(self.contender, pid));
+        self.begin.recv().is_ok()
     }
 
     /// Says that this contender has the lock, and returns when every other one has settled, or

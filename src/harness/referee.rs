@@ -9,7 +9,7 @@ use super::{HarnessConnection, HarnessError};
 
 /// How long to listen to the contenders before the server is asked who waits: an attempt that
 /// ends at once never costs the connection that it takes to ask.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How long until the server is asked again, at first and at last.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
@@ -20,6 +20,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Knows how the contenders stand, by what they tell and by what the server says.
 pub(super) struct Referee<C, F> {
     standings: Vec<Standing>,
+    /// How many are connected.
+    ready: usize,
     /// The contenders' sessions, where the backend can say who waits.
     pids: Vec<Option<i32>>,
     events: Receiver<Event>,
@@ -32,14 +34,23 @@ where
     C: HarnessConnection,
     F: Fn() -> Result<C, HarnessError>,
 {
-    pub(super) fn new(pids: Vec<Option<i32>>, events: Receiver<Event>, connect: F) -> Self {
+    pub(super) fn new(contenders: usize, events: Receiver<Event>, connect: F) -> Self {
         Self {
-            standings: vec![Standing::Unsettled; pids.len()],
-            pids,
+            standings: vec![Standing::Unsettled; contenders],
+            ready: 0,
+            pids: vec![None; contenders],
             events,
             connect,
             observer: None,
         }
+    }
+
+    /// Returns, when all contenders are connected or one cannot be, whether all are.
+    pub(super) fn all_ready(&mut self) -> bool {
+        while self.ready < self.standings.len() && !self.standings.contains(&Standing::Ended) {
+            self.hear(None);
+        }
+        self.ready == self.standings.len()
     }
 
     /// Returns how the contenders stand when all have settled, or when the time is over.
@@ -92,6 +103,10 @@ where
                 .map_err(|_| RecvTimeoutError::Disconnected),
         };
         match heard {
+            Ok(Event::Ready(contender, pid)) => {
+                self.ready += 1;
+                self.pids[contender] = pid;
+            }
             Ok(Event::Holds(contender)) => self.standings[contender] = Standing::Holding,
             Ok(Event::Ended(contender)) => self.standings[contender] = Standing::Ended,
             Err(_) => return false,
