@@ -127,7 +127,8 @@ fn a_deadlock_is_retryable_and_names_its_processes() {
 #[test]
 fn a_killed_session_is_a_lost_connection_however_it_is_noticed() {
     let database = database();
-    let statements: [fn(&mut PgConnection) -> Result<(), LockError>; 4] = [
+    type Statement = fn(&mut PgConnection) -> Result<(), LockError>;
+    let statements: [Statement; 4] = [
         |conn| Ok(conn.batch_execute("SELECT 1")?),
         |conn| Ok(diesel::sql_query("SELECT 1").execute(conn).map(drop)?),
         |conn| Ok(accounts::table.count().get_result::<i64>(conn).map(drop)?),
