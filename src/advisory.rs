@@ -1,7 +1,11 @@
 mod functions;
 mod guard;
+#[cfg(feature = "r2d2")]
+pub(crate) mod ledger;
 mod owned;
 mod session;
+mod several;
+mod transaction;
 
 use std::time::Duration;
 
@@ -10,22 +14,25 @@ use diesel::pg::Pg;
 
 pub use self::guard::AdvisoryLockGuard;
 pub use self::owned::OwnedAdvisoryLockGuard;
-use crate::{AdvisoryLock, LockError, Wait};
+use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 
 /// Advisory locks on a connection.
 ///
 /// For every synchronous connection to PostgreSQL: `PgConnection`, a `PooledConnection`, and the
-/// connection inside a guard. The locks are those of the session: they last until their guard
-/// lets go, inside and outside of transactions. Every method takes the lock by name, number, pair
-/// of numbers, or as an [`AdvisoryLock`], and costs one round trip, and a second one the first
-/// time that a connection prepares the statement.
+/// connection inside a guard. Every method takes the lock by name, number, pair of numbers, or as
+/// an [`AdvisoryLock`], and costs one round trip, and a second one the first time that a
+/// connection prepares the statement.
+///
+/// `advisory_lock` and its siblings take a lock of the *session*, which lasts until its guard lets
+/// go, inside and outside of transactions. `advisory_xact_lock` and its siblings take a lock of
+/// the *transaction*, which ends with it.
 ///
 /// Locks of a session stack: a session that takes a lock which it has already is granted it once
 /// more, and has it until both guards are gone. Only other sessions are kept out.
 ///
 /// # Transactions
 ///
-/// None is needed, and none ends the lock. In an open transaction a failure leaves it aborted, as
+/// For a session's lock none is needed, and none ends it. In an open transaction a failure leaves it aborted, as
 /// PostgreSQL does, but a refusal by [`try_advisory_lock`](Self::try_advisory_lock) or
 /// [`advisory_lock_nowait`](Self::advisory_lock_nowait) is no failure for PostgreSQL: the
 /// transaction stays usable.
@@ -35,7 +42,8 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// On a pooled connection the guard must be dropped before the connection is given back, which
 /// the borrow checker sees to. Through a pooler in transaction mode, such as PgBouncer's, locks of
 /// a session do not work: statements outside a transaction may reach different sessions. Letting
-/// go then ends in [`LockError::SessionChanged`].
+/// go then ends in [`LockError::SessionChanged`] or [`LockError::NotHeld`]. Locks of a
+/// transaction work there.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -118,12 +126,252 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
         &mut self,
         lock: impl Into<AdvisoryLock>,
     ) -> Result<Option<AdvisoryLockGuard<'_, Self>>, LockError> {
-        match self.advisory_lock_nowait(lock) {
-            Ok(guard) => Ok(Some(guard)),
-            Err(LockError::NotAvailable { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        unless_not_available(self.advisory_lock_nowait(lock))
+    }
+
+    /// Runs `work` under `lock`, and waits for it first.
+    ///
+    /// Two round trips beyond the work. The lock is let go when `work` returns, in whatever way.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{LockError, harness::TestDatabase, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// # let mut conn = PgConnection::establish(database.url())?;
+    /// conn.with_advisory_lock("gold_leader", |conn| {
+    ///     diesel::sql_query("SELECT 1").execute(conn)?;
+    ///     Ok::<_, LockError>(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`advisory_lock`](Self::advisory_lock), then that of `work`, then those of
+    /// [`release`](AdvisoryLockGuard::release): what `work` returned is lost if the lock was.
+    fn with_advisory_lock<T, E>(
+        &mut self,
+        lock: impl Into<AdvisoryLock>,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError>,
+    {
+        let mut guard = self.advisory_lock(lock)?;
+        let done = work(&mut guard)?;
+        guard.release()?;
+        Ok(done)
+    }
+
+    /// Takes all of `locks`, and waits for each until no other session is in the way.
+    ///
+    /// One round trip, and one to let go, whatever their number. They are taken in the order of
+    /// [`AdvisoryLocks`], so that callers which want some of the same locks cannot deadlock each
+    /// other; and if one cannot be had, none is kept. That takes a second round trip after a
+    /// failure, and four inside a transaction.
+    ///
+    /// # Errors
+    ///
+    /// As for [`advisory_lock`](Self::advisory_lock). [`LockError::Timeout`] has the lock that was
+    /// in the way.
+    fn advisory_lock_all(
+        &mut self,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
+    ) -> Result<AdvisoryLockGuard<'_, Self, AdvisoryLocks>, LockError> {
+        AdvisoryLockGuard::acquire(self, AdvisoryLocks::new(locks), Wait::Block)
+    }
+
+    /// Takes all of `locks`, or fails at once, with none, if another session is in the way.
+    ///
+    /// One round trip, also when it fails.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{LockError, LockTarget, harness::TestDatabase, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// # let mut here = PgConnection::establish(database.url())?;
+    /// # let mut there = PgConnection::establish(database.url())?;
+    /// let both = here.advisory_lock_all_nowait(["ada", "grace"])?;
+    /// match there.advisory_lock_all_nowait(["alan", "ada"]) {
+    ///     Err(LockError::NotAvailable { target, .. }) => {
+    ///         assert_eq!(target, LockTarget::Advisory("ada".into()));
+    ///     }
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// both.release()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`advisory_lock_nowait`](Self::advisory_lock_nowait). [`LockError::NotAvailable`]
+    /// has the first lock that was in the way.
+    fn advisory_lock_all_nowait(
+        &mut self,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
+    ) -> Result<AdvisoryLockGuard<'_, Self, AdvisoryLocks>, LockError> {
+        AdvisoryLockGuard::acquire(self, AdvisoryLocks::new(locks), Wait::NoWait)
+    }
+
+    /// Takes all of `locks`, and waits for each of them for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`advisory_lock_timeout`](Self::advisory_lock_timeout). [`LockError::Timeout`] has
+    /// the lock that was in the way.
+    fn advisory_lock_all_timeout(
+        &mut self,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
+        timeout: Duration,
+    ) -> Result<AdvisoryLockGuard<'_, Self, AdvisoryLocks>, LockError> {
+        AdvisoryLockGuard::acquire(self, AdvisoryLocks::new(locks), Wait::Timeout(timeout))
+    }
+
+    /// Takes all of `locks`, or none and gives `None` if another session is in the way.
+    ///
+    /// One round trip. An unused guard inside an `Option` is not warned of: see
+    /// [`try_advisory_lock`](Self::try_advisory_lock).
+    ///
+    /// # Errors
+    ///
+    /// As for [`try_advisory_lock`](Self::try_advisory_lock).
+    fn try_advisory_lock_all(
+        &mut self,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
+    ) -> Result<Option<AdvisoryLockGuard<'_, Self, AdvisoryLocks>>, LockError> {
+        unless_not_available(self.advisory_lock_all_nowait(locks))
+    }
+
+    /// Takes `lock` until the transaction ends, and waits until no other session is in the way.
+    ///
+    /// Nothing can give such a lock back early, so there is no guard, and no round trip to let
+    /// go. A rollback to a savepoint gives back the locks that were taken after it.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NotInTransaction`]: no transaction that Diesel knows of is open; nothing was
+    /// sent. Else as for [`advisory_lock`](Self::advisory_lock).
+    fn advisory_xact_lock(&mut self, lock: impl Into<AdvisoryLock>) -> Result<(), LockError> {
+        transaction::take(self, lock.into(), Wait::Block)
+    }
+
+    /// Takes `lock` until the transaction ends, or fails at once if another session is in the
+    /// way. The transaction stays usable.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NotInTransaction`]: no transaction that Diesel knows of is open; nothing was
+    /// sent. Else as for [`advisory_lock_nowait`](Self::advisory_lock_nowait).
+    fn advisory_xact_lock_nowait(
+        &mut self,
+        lock: impl Into<AdvisoryLock>,
+    ) -> Result<(), LockError> {
+        transaction::take(self, lock.into(), Wait::NoWait)
+    }
+
+    /// Takes `lock` until the transaction ends, and waits for at most `timeout`, measured by the
+    /// server.
+    ///
+    /// Whole milliseconds, rounded up: see [`Wait::Timeout`]. The `lock_timeout` of the session or
+    /// transaction is as it was afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NotInTransaction`]: no transaction that Diesel knows of is open; nothing was
+    /// sent. Else as for [`advisory_lock_timeout`](Self::advisory_lock_timeout).
+    fn advisory_xact_lock_timeout(
+        &mut self,
+        lock: impl Into<AdvisoryLock>,
+        timeout: Duration,
+    ) -> Result<(), LockError> {
+        transaction::take(self, lock.into(), Wait::Timeout(timeout))
+    }
+
+    /// Takes `lock` until the transaction ends, and says whether it was granted; `false` if
+    /// another session is in the way, and then the transaction stays usable.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::NotInTransaction`]: no transaction that Diesel knows of is open; nothing was
+    /// sent. Else as for [`try_advisory_lock`](Self::try_advisory_lock).
+    fn try_advisory_xact_lock(&mut self, lock: impl Into<AdvisoryLock>) -> Result<bool, LockError> {
+        unless_not_available(self.advisory_xact_lock_nowait(lock)).map(|granted| granted.is_some())
+    }
+
+    /// Runs `work` in a transaction that begins with `lock`, and waits for it first.
+    ///
+    /// `BEGIN` and the lock travel together: no round trip more than the transaction costs
+    /// without the lock. Inside an open transaction this is a savepoint, as Diesel's
+    /// `transaction` is, and the lock lasts until the outer one ends, or until this is rolled
+    /// back. All else is as for Diesel's `transaction`: an error rolls back, and so does a panic
+    /// when the connection is dropped.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{LockError, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = database()?;
+    /// # let mut conn = PgConnection::establish(database.url())?;
+    /// conn.transaction_with_advisory_lock("accounts", |conn| {
+    ///     diesel::update(accounts::table).set(accounts::balance.eq(0)).execute(conn)?;
+    ///     Ok::<_, LockError>(())
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`advisory_xact_lock`](Self::advisory_xact_lock), and then nothing is left open;
+    /// that of `work`, after a rollback; that of the commit.
+    fn transaction_with_advisory_lock<T, E>(
+        &mut self,
+        lock: impl Into<AdvisoryLock>,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError> + From<diesel::result::Error>,
+    {
+        self.transaction_with_advisory_lock_wait(lock, Wait::Block, work)
+    }
+
+    /// Runs `work` in a transaction that begins with `lock`, and waits for it as `wait` says.
+    ///
+    /// As [`transaction_with_advisory_lock`](Self::transaction_with_advisory_lock), and with
+    /// [`Wait::Timeout`] no round trip more either. With [`Wait::NoWait`] it costs one more,
+    /// because a refusal is no error for PostgreSQL, and the answer has to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`LockError::NotAvailable`] or [`LockError::Timeout`] as `wait` says.
+    fn transaction_with_advisory_lock_wait<T, E>(
+        &mut self,
+        lock: impl Into<AdvisoryLock>,
+        wait: Wait,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError> + From<diesel::result::Error>,
+    {
+        transaction::with_lock(self, lock.into(), wait, work)
     }
 }
 
 impl<C: LoadConnection<Backend = Pg>> AdvisoryLockExt for C {}
+
+/// For the methods that begin with `try_`.
+pub(crate) fn unless_not_available<T>(taken: Result<T, LockError>) -> Result<Option<T>, LockError> {
+    match taken {
+        Ok(taken) => Ok(Some(taken)),
+        Err(LockError::NotAvailable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

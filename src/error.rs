@@ -51,8 +51,10 @@ pub enum LockError {
         source: Option<Error>,
     },
     /// The wait for a lock took longer than `lock_timeout` (55P03).
-    #[error("the lock was not granted within lock_timeout")]
+    #[error("{} was not granted within lock_timeout", or_the_lock(target))]
     Timeout {
+        /// What was waited for, where that is known: PostgreSQL does not say it.
+        target: Option<LockTarget>,
         /// Diesel's error.
         source: Error,
     },
@@ -144,6 +146,14 @@ impl LockError {
             Self::Deadlock { .. } | Self::SerializationFailure { .. }
         )
     }
+
+    /// Adds to a timeout what was waited for.
+    pub(crate) fn waiting_for(mut self, lock: AdvisoryLock) -> Self {
+        if let Self::Timeout { target, .. } = &mut self {
+            *target = Some(LockTarget::Advisory(lock));
+        }
+        self
+    }
 }
 
 impl From<Error> for LockError {
@@ -153,7 +163,10 @@ impl From<Error> for LockError {
                 target,
                 source: Some(source),
             },
-            Condition::LockTimeout => Self::Timeout { source },
+            Condition::LockTimeout => Self::Timeout {
+                target: None,
+                source,
+            },
             Condition::Deadlock { processes } => Self::Deadlock { processes, source },
             Condition::SerializationFailure => Self::SerializationFailure { source },
             Condition::StatementTimeout => Self::StatementTimeout { source },
@@ -204,4 +217,10 @@ impl fmt::Display for LockTarget {
             Self::Relation { relation } => write!(f, "\"{relation}\""),
         }
     }
+}
+
+fn or_the_lock(target: &Option<LockTarget>) -> String {
+    target
+        .as_ref()
+        .map_or_else(|| "the lock".to_owned(), LockTarget::to_string)
 }

@@ -148,3 +148,38 @@ impl fmt::Display for AdvisoryLock {
         write!(f, "{mode}advisory lock {}", self.key)
     }
 }
+
+/// A set of one, for guards.
+impl AsRef<[AdvisoryLock]> for AdvisoryLock {
+    fn as_ref(&self) -> &[AdvisoryLock] {
+        std::slice::from_ref(self)
+    }
+}
+
+/// Several advisory locks, in the one order in which everybody takes them: sorted, and without
+/// duplicates. So two callers that want some of the same locks cannot deadlock each other.
+///
+/// ```
+/// use diesel_locks::{AdvisoryLock, AdvisoryLocks};
+///
+/// let locks = AdvisoryLocks::new([2, 1, 2]);
+/// assert_eq!(locks.as_ref(), [AdvisoryLock::exclusive(1), AdvisoryLock::exclusive(2)]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AdvisoryLocks(Vec<AdvisoryLock>);
+
+impl AdvisoryLocks {
+    /// Sorts the locks, and removes duplicates.
+    pub fn new(locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>) -> Self {
+        let mut locks: Vec<_> = locks.into_iter().map(Into::into).collect();
+        locks.sort_unstable();
+        locks.dedup();
+        Self(locks)
+    }
+}
+
+impl AsRef<[AdvisoryLock]> for AdvisoryLocks {
+    fn as_ref(&self) -> &[AdvisoryLock] {
+        &self.0
+    }
+}

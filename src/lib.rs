@@ -109,18 +109,24 @@ mod error;
 #[cfg(feature = "harness")]
 pub mod harness;
 mod key;
+#[cfg(feature = "r2d2")]
+mod pool;
 mod row;
 mod transaction;
 mod wait;
 
 pub use advisory::{AdvisoryLockExt, AdvisoryLockGuard, OwnedAdvisoryLockGuard};
 pub use error::{LockError, LockTarget};
-pub use key::{AdvisoryLock, LockKey};
+pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
+#[cfg(feature = "r2d2")]
+pub use pool::{LockAwareManager, PoolLockExt};
 pub use row::{ForUpdateNoWait, RowLockExt};
 pub use wait::Wait;
 
 /// The extension traits, and nothing that could clash.
 pub mod prelude {
+    #[cfg(feature = "r2d2")]
+    pub use crate::PoolLockExt;
     pub use crate::{AdvisoryLockExt, RowLockExt};
 }
 

@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use diesel::connection::{Connection, TransactionManager};
+use diesel::connection::{
+    Connection, TransactionDepthChange, TransactionManager, TransactionManagerStatus,
+};
 use diesel::pg::Pg;
 use diesel::result::{Error, QueryResult};
 
@@ -42,5 +44,43 @@ where
     match conn.batch_execute(r#"ROLLBACK TO SAVEPOINT "diesel_locks: aborted as before""#) {
         Err(_) => done,
         Ok(()) => Err(Error::BrokenTransactionManager),
+    }
+}
+
+/// Begins a transaction, where none is open, with `statement` in the same round trip.
+///
+/// If that fails, none is open either.
+pub(crate) fn begin_with<C>(conn: &mut C, statement: &str) -> QueryResult<()>
+where
+    C: Connection<Backend = Pg>,
+{
+    if let Err(error) = conn.batch_execute(&format!("BEGIN; {statement}")) {
+        // Where this fails too, the connection is lost, and the first error says so.
+        let _ = conn.batch_execute("ROLLBACK");
+        return Err(error);
+    }
+    match C::TransactionManager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => {
+            status.change_transaction_depth(TransactionDepthChange::IncreaseDepth)
+        }
+        TransactionManagerStatus::InError => Err(Error::BrokenTransactionManager),
+    }
+}
+
+/// Ends a transaction as Diesel's `transaction` does: commits what is `Ok`, and else rolls back.
+pub(crate) fn end<C, T, E>(conn: &mut C, done: Result<T, E>) -> Result<T, E>
+where
+    C: Connection,
+    E: From<Error>,
+{
+    match done {
+        Ok(done) => {
+            C::TransactionManager::commit_transaction(conn)?;
+            Ok(done)
+        }
+        Err(error) => match C::TransactionManager::rollback_transaction(conn) {
+            Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
+            Err(rollback_error) => Err(rollback_error.into()),
+        },
     }
 }

@@ -1,4 +1,4 @@
-//! The SQL of advisory locks: [*Advisory Lock Functions*], section 9.27.10 of the PostgreSQL
+//! The SQL of one advisory lock: [*Advisory Lock Functions*], section 9.27.10 of the PostgreSQL
 //! documentation. Each statement is one round trip, and is prepared once for a connection.
 //!
 //! [*Advisory Lock Functions*]: https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADVISORY-LOCKS
@@ -8,10 +8,12 @@ use std::marker::PhantomData;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, SmallInt, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
-use crate::{AdvisoryLock, LockKey};
+use super::several;
+use crate::wait::lock_timeout;
+use crate::{AdvisoryLock, LockKey, Wait};
 
 /// The server's answer: which session it is, and what the function returned.
 #[derive(Debug, Clone, Copy)]
@@ -20,52 +22,85 @@ pub(super) struct Reply {
     pub(super) returned: bool,
 }
 
-/// `pg_advisory_lock`: returns true.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lock;
-
-/// `pg_advisory_lock` within a lock timeout of its own, in milliseconds: returns true.
-///
-/// The caller's timeout is back in force afterwards, in the words that the caller used for it.
-#[derive(Debug, Clone)]
-pub(super) struct LockWithin(pub(super) String);
-
-/// `pg_try_advisory_lock`: returns whether it was granted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct TryLock;
-
-/// `pg_advisory_unlock`, if the session is still the given one: returns whether it was held.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unlock {
-    pub(super) backend_pid: i32,
-}
-
-/// `pg_locks`: returns whether this session holds the lock.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Held {
-    class: i64,
-    object: i64,
-    /// 1 for a single key, 2 for a pair.
-    space: i16,
-}
-
-impl Held {
-    pub(super) fn of(lock: &AdvisoryLock) -> Self {
-        // `pg_locks` shows both halves of a key as unsigned numbers.
-        let (class, object, space) = match lock.key() {
-            LockKey::Single(key) => ((key >> 32) as u32, key as u32, 1),
-            LockKey::Pair(class, object) => (class as u32, object as u32, 2),
-        };
-        Self {
-            class: class.into(),
-            object: object.into(),
-            space,
+impl Reply {
+    /// The answer for a set of one lock, which is the exception if the function returned false.
+    pub(super) fn for_one(self, lock: &AdvisoryLock) -> several::Reply {
+        several::Reply {
+            backend_pid: self.backend_pid,
+            except: (!self.returned).then_some(*lock),
         }
     }
 }
 
+/// How long a lock is held: a type, because it is part of the SQL that is prepared.
+pub(super) trait Scope: 'static {
+    const LOCK: &'static str;
+    const TRY_LOCK: &'static str;
+}
+
+/// Until it is released.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Session {}
+
+impl Scope for Session {
+    const LOCK: &'static str = "pg_advisory_lock";
+    const TRY_LOCK: &'static str = "pg_try_advisory_lock";
+}
+
+/// Until the transaction ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transaction {}
+
+impl Scope for Transaction {
+    const LOCK: &'static str = "pg_advisory_xact_lock";
+    const TRY_LOCK: &'static str = "pg_try_advisory_xact_lock";
+}
+
+/// `pg_advisory_lock`: returns true.
+struct Lock<S>(PhantomData<S>);
+
+/// `pg_try_advisory_lock`: returns whether it was granted.
+struct TryLock<S>(PhantomData<S>);
+
+/// `pg_advisory_lock` within a lock timeout of its own, in milliseconds: returns true.
+///
+/// The caller's timeout is back in force afterwards, in the words that the caller used for it.
+struct LockWithin<S>(String, PhantomData<S>);
+
+/// Takes `lock` for a scope; it was refused if that returns false.
+pub(super) fn take<S: Scope, C>(conn: &mut C, lock: &AdvisoryLock, wait: Wait) -> QueryResult<Reply>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    match wait {
+        Wait::Block => Lock::<S>(PhantomData).run(conn, lock),
+        Wait::NoWait => TryLock::<S>(PhantomData).run(conn, lock),
+        Wait::Timeout(timeout) => {
+            LockWithin::<S>(lock_timeout(timeout), PhantomData).run(conn, lock)
+        }
+    }
+}
+
+/// `pg_advisory_unlock`, if the session is still the given one: returns whether it was held.
+struct Unlock {
+    backend_pid: i32,
+}
+
+/// Gives `lock` back, if the session is still the given one; it was not held if that returns
+/// false.
+pub(super) fn give_back<C>(
+    conn: &mut C,
+    lock: &AdvisoryLock,
+    backend_pid: i32,
+) -> QueryResult<Reply>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    Unlock { backend_pid }.run(conn, lock)
+}
+
 /// A statement about one lock.
-pub(super) trait Statement: Sized + 'static {
+trait Statement: Sized + 'static {
     /// Writes the SQL: a backend pid and a boolean.
     fn write<'b, M: Mode, K: Key>(
         &'b self,
@@ -87,49 +122,46 @@ pub(super) trait Statement: Sized + 'static {
     }
 }
 
-impl Statement for Lock {
+impl<S: Scope> Statement for Lock<S> {
     fn write<'b, M: Mode, K: Key>(
         &'b self,
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
         out.push_sql("SELECT pg_backend_pid(), ");
-        function::<M, K>("pg_advisory_lock", key, out.reborrow())?;
+        function::<M, K>(S::LOCK, key, out.reborrow())?;
         out.push_sql(" IS NOT NULL");
         Ok(())
     }
 }
 
-impl Statement for LockWithin {
+impl<S: Scope> Statement for TryLock<S> {
     fn write<'b, M: Mode, K: Key>(
         &'b self,
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql(
-            "WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
-             started AS MATERIALIZED (SELECT set_config('lock_timeout', ",
-        );
-        out.push_bind_param::<Text, String>(&self.0)?;
-        out.push_sql(", true) FROM before), locked AS MATERIALIZED (SELECT ");
-        function::<M, K>("pg_advisory_lock", key, out.reborrow())?;
+        out.push_sql("SELECT pg_backend_pid(), ");
+        function::<M, K>(S::TRY_LOCK, key, out)
+    }
+}
+
+impl<S: Scope> Statement for LockWithin<S> {
+    fn write<'b, M: Mode, K: Key>(
+        &'b self,
+        key: &'b K,
+        mut out: AstPass<'_, 'b, Pg>,
+    ) -> QueryResult<()> {
+        out.push_sql("WITH ");
+        timeout_started(&self.0, out.reborrow())?;
+        out.push_sql(", locked AS MATERIALIZED (SELECT ");
+        function::<M, K>(S::LOCK, key, out.reborrow())?;
         out.push_sql(
             " FROM started) \
              SELECT pg_backend_pid(), set_config('lock_timeout', timeout, true) IS NOT NULL \
              FROM locked, before",
         );
         Ok(())
-    }
-}
-
-impl Statement for TryLock {
-    fn write<'b, M: Mode, K: Key>(
-        &'b self,
-        key: &'b K,
-        mut out: AstPass<'_, 'b, Pg>,
-    ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid(), ");
-        function::<M, K>("pg_try_advisory_lock", key, out)
     }
 }
 
@@ -148,26 +180,19 @@ impl Statement for Unlock {
     }
 }
 
-impl Statement for Held {
-    fn write<'b, M: Mode, K: Key>(
-        &'b self,
-        _key: &'b K,
-        mut out: AstPass<'_, 'b, Pg>,
-    ) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT pg_backend_pid(), EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() \
-             AND locktype = 'advisory' AND granted AND mode = '",
-        );
-        out.push_sql(M::NAME);
-        out.push_sql("' AND classid::bigint = ");
-        out.push_bind_param::<BigInt, i64>(&self.class)?;
-        out.push_sql(" AND objid::bigint = ");
-        out.push_bind_param::<BigInt, i64>(&self.object)?;
-        out.push_sql(" AND objsubid = ");
-        out.push_bind_param::<SmallInt, i16>(&self.space)?;
-        out.push_sql(")");
-        Ok(())
-    }
+/// The parts of a `WITH` that set the lock timeout: `before` has what it was, and whatever reads
+/// from `started` runs under the new one.
+pub(super) fn timeout_started<'b>(
+    milliseconds: &'b String,
+    mut out: AstPass<'_, 'b, Pg>,
+) -> QueryResult<()> {
+    out.push_sql(
+        "before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
+         started AS MATERIALIZED (SELECT set_config('lock_timeout', ",
+    );
+    out.push_bind_param::<Text, String>(milliseconds)?;
+    out.push_sql(", true) FROM before)");
+    Ok(())
 }
 
 fn function<'b, M: Mode, K: Key>(
@@ -184,29 +209,25 @@ fn function<'b, M: Mode, K: Key>(
 }
 
 /// Exclusive or shared: a type, because it is part of the SQL that is prepared.
-pub(super) trait Mode: 'static {
+trait Mode: 'static {
     /// What the functions' names end with.
     const SUFFIX: &'static str;
-    /// Its name in `pg_locks`.
-    const NAME: &'static str;
 }
 
 enum Exclusive {}
 
 impl Mode for Exclusive {
     const SUFFIX: &'static str = "";
-    const NAME: &'static str = "ExclusiveLock";
 }
 
 enum Shared {}
 
 impl Mode for Shared {
     const SUFFIX: &'static str = "_shared";
-    const NAME: &'static str = "ShareLock";
 }
 
 /// The arguments that a key is.
-pub(super) trait Key: 'static {
+trait Key: 'static {
     fn push<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 

@@ -5,10 +5,13 @@ use std::ops::{Deref, DerefMut};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::session::SessionLock;
+use super::session::SessionLocks;
 use crate::{AdvisoryLock, LockError, Wait};
 
 /// A session's advisory lock, held as long as the guard lives, on a borrowed connection.
+///
+/// `L` is what it holds: an [`AdvisoryLock`], or several as
+/// [`AdvisoryLocks`](crate::AdvisoryLocks).
 ///
 /// Made by the methods of [`AdvisoryLockExt`](crate::AdvisoryLockExt). It dereferences to the
 /// connection, which is therefore used through the guard while the lock is held.
@@ -29,24 +32,35 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// made by a statement of one's own, after that, is lost.
 #[must_use = "the lock is let go as soon as the guard is dropped"]
 #[clippy::has_significant_drop]
-pub struct AdvisoryLockGuard<'c, C: LoadConnection<Backend = Pg>> {
+pub struct AdvisoryLockGuard<'c, C, L = AdvisoryLock>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     conn: &'c mut C,
-    held: SessionLock,
+    held: SessionLocks<L>,
 }
 
-impl<'c, C: LoadConnection<Backend = Pg>> AdvisoryLockGuard<'c, C> {
-    pub(super) fn acquire(
-        conn: &'c mut C,
-        lock: AdvisoryLock,
-        wait: Wait,
-    ) -> Result<Self, LockError> {
-        let held = SessionLock::acquire(conn, lock, wait)?;
+impl<C: LoadConnection<Backend = Pg>> AdvisoryLockGuard<'_, C> {
+    /// The lock that was taken.
+    pub fn lock(&self) -> &AdvisoryLock {
+        self.held.locks()
+    }
+}
+
+impl<'c, C, L> AdvisoryLockGuard<'c, C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
+    pub(super) fn acquire(conn: &'c mut C, locks: L, wait: Wait) -> Result<Self, LockError> {
+        let held = SessionLocks::acquire(conn, locks, wait)?;
         Ok(Self { conn, held })
     }
 
-    /// The lock that was taken.
-    pub fn lock(&self) -> &AdvisoryLock {
-        self.held.lock()
+    /// The locks that were taken.
+    pub fn locks(&self) -> &[AdvisoryLock] {
+        self.held.locks().as_ref()
     }
 
     /// Asks the server whether this session holds the lock, in one round trip.
@@ -81,14 +95,22 @@ impl<'c, C: LoadConnection<Backend = Pg>> AdvisoryLockGuard<'c, C> {
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> Drop for AdvisoryLockGuard<'_, C> {
+impl<C, L> Drop for AdvisoryLockGuard<'_, C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     fn drop(&mut self) {
         // Drop has nobody to tell; `release` poisons the connection where it has to.
         let _ = self.held.release(self.conn);
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> Deref for AdvisoryLockGuard<'_, C> {
+impl<C, L> Deref for AdvisoryLockGuard<'_, C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     type Target = C;
 
     fn deref(&self) -> &C {
@@ -96,13 +118,21 @@ impl<C: LoadConnection<Backend = Pg>> Deref for AdvisoryLockGuard<'_, C> {
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> DerefMut for AdvisoryLockGuard<'_, C> {
+impl<C, L> DerefMut for AdvisoryLockGuard<'_, C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     fn deref_mut(&mut self) -> &mut C {
         self.conn
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> fmt::Debug for AdvisoryLockGuard<'_, C> {
+impl<C, L> fmt::Debug for AdvisoryLockGuard<'_, C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]> + fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdvisoryLockGuard")
             .field("held", &self.held)

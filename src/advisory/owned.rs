@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use diesel::connection::{Connection, LoadConnection};
 use diesel::pg::{Pg, PgConnection};
 
-use super::session::SessionLock;
+use super::session::SessionLocks;
 use crate::{AdvisoryLock, LockError, Wait};
 
 /// A session's advisory lock, held as long as the guard lives, with the connection inside.
@@ -39,7 +39,7 @@ use crate::{AdvisoryLock, LockError, Wait};
 pub struct OwnedAdvisoryLockGuard<C: LoadConnection<Backend = Pg>> {
     /// Here until `release` takes it, and the guard with it.
     conn: Option<C>,
-    held: SessionLock,
+    held: SessionLocks<AdvisoryLock>,
 }
 
 impl OwnedAdvisoryLockGuard<PgConnection> {
@@ -79,7 +79,7 @@ impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
         lock: impl Into<AdvisoryLock>,
         wait: Wait,
     ) -> Result<Self, LockError> {
-        let held = SessionLock::acquire(&mut conn, lock.into(), wait)?;
+        let held = SessionLocks::acquire(&mut conn, lock.into(), wait)?;
         Ok(Self {
             conn: Some(conn),
             held,
@@ -88,7 +88,7 @@ impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
 
     /// The lock that was taken.
     pub fn lock(&self) -> &AdvisoryLock {
-        self.held.lock()
+        self.held.locks()
     }
 
     /// Asks the server whether this session holds the lock: see

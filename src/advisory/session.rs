@@ -1,65 +1,69 @@
-//! Taking a session's lock, and letting go of it, whatever holds the connection.
+//! Taking a session's locks, and letting go of them, whatever holds the connection.
 
+use diesel::QueryResult;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::functions::{Held, Lock, LockWithin, Statement, TryLock, Unlock};
+use super::functions;
+use super::functions::Session;
+#[cfg(feature = "r2d2")]
+use super::ledger;
+use super::several::{
+    AllHeld, LockAll, LockAllWithin, Reply, Statement as _, TryLockAll, UnlockAll, UnlockTaken,
+};
 use crate::error::LockTarget;
 use crate::transaction;
 use crate::wait::{Wait, lock_timeout};
 use crate::{AdvisoryLock, LockError};
 
-/// A lock that a session of the server was granted.
+/// Locks that a session of the server was granted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SessionLock {
-    lock: AdvisoryLock,
+pub(super) struct SessionLocks<L> {
+    locks: L,
     backend_pid: i32,
 }
 
-impl SessionLock {
-    /// Takes `lock`, in one round trip.
-    pub(super) fn acquire<C>(
-        conn: &mut C,
-        lock: AdvisoryLock,
-        wait: Wait,
-    ) -> Result<Self, LockError>
+impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
+    /// Takes all of `locks`, in one round trip, or none.
+    pub(super) fn acquire<C>(conn: &mut C, locks: L, wait: Wait) -> Result<Self, LockError>
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let reply = match wait {
-            Wait::Block => Lock.run(conn, &lock),
-            Wait::NoWait => TryLock.run(conn, &lock),
-            Wait::Timeout(timeout) => LockWithin(lock_timeout(timeout)).run(conn, &lock),
-        };
-        match reply {
-            Ok(reply) if reply.returned => Ok(Self {
-                lock,
-                backend_pid: reply.backend_pid,
-            }),
-            Ok(_) => Err(LockError::NotAvailable {
-                target: LockTarget::Advisory(lock),
+        match take(conn, locks.as_ref(), wait) {
+            Ok(Reply {
+                except: Some(refused),
+                ..
+            }) => Err(LockError::NotAvailable {
+                target: LockTarget::Advisory(refused),
                 source: None,
             }),
+            Ok(Reply { backend_pid, .. }) => {
+                #[cfg(feature = "r2d2")]
+                ledger::taken(conn);
+                Ok(Self { locks, backend_pid })
+            }
             Err(error) => {
                 let error = LockError::from(error);
-                release_if_granted(conn, &lock, &error);
-                Err(error)
+                match give_back_taken(conn, locks.as_ref(), &error) {
+                    Some(lock) => Err(error.waiting_for(lock)),
+                    None => Err(error),
+                }
             }
         }
     }
 
-    pub(super) fn lock(&self) -> &AdvisoryLock {
-        &self.lock
+    pub(super) fn locks(&self) -> &L {
+        &self.locks
     }
 
-    /// Asks the server whether the lock is held, in one round trip.
+    /// Asks the server whether all locks are held, in one round trip.
     pub(super) fn is_held<C>(&self, conn: &mut C) -> Result<bool, LockError>
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let reply = Held::of(&self.lock).run(conn, &self.lock)?;
-        self.check_session(reply.backend_pid)?;
-        Ok(reply.returned)
+        let reply = AllHeld.run(conn, self.locks.as_ref())?;
+        self.check_session(&reply)?;
+        Ok(reply.except.is_none())
     }
 
     /// Lets go, in one round trip, or poisons the connection.
@@ -67,51 +71,85 @@ impl SessionLock {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let unlock = Unlock {
-            backend_pid: self.backend_pid,
-        };
-        let reply = unlock.run(conn, &self.lock).or_else(|error| {
-            // Inside a transaction an error means that it is aborted, and was before: the unlock
-            // itself cannot fail.
+        let locks = self.locks.as_ref();
+        let reply = give_back(conn, locks, self.backend_pid).or_else(|error| {
+            // Inside a transaction an error means that it is aborted, and was before: giving back
+            // a lock does not fail.
             match transaction::depth(conn) {
-                Ok(Some(depth)) => {
-                    transaction::while_aborted(conn, depth, |conn| unlock.run(conn, &self.lock))
-                }
+                Ok(Some(depth)) => transaction::while_aborted(conn, depth, |conn| {
+                    give_back(conn, locks, self.backend_pid)
+                }),
                 _ => Err(error),
             }
         });
         let released = match reply {
-            Ok(reply) => self.check_session(reply.backend_pid).and_then(|()| {
-                let lock = self.lock;
-                reply
-                    .returned
-                    .then_some(())
-                    .ok_or(LockError::NotHeld { lock })
-            }),
+            Ok(reply) => self
+                .check_session(&reply)
+                .and_then(|()| match reply.except {
+                    Some(lock) => Err(LockError::NotHeld { lock }),
+                    None => Ok(()),
+                }),
             Err(error) => Err(LockError::from(error)),
         };
-        if !matches!(released, Ok(()) | Err(LockError::NotHeld { .. })) {
+        if matches!(released, Ok(()) | Err(LockError::NotHeld { .. })) {
+            #[cfg(feature = "r2d2")]
+            ledger::given_back(conn);
+        } else {
             transaction::poison(conn);
         }
         released
     }
 
-    fn check_session(&self, now: i32) -> Result<(), LockError> {
-        if now == self.backend_pid {
-            Ok(())
-        } else {
-            Err(LockError::SessionChanged {
-                lock: self.lock,
-                locked_by: self.backend_pid,
-                now,
-            })
+    fn check_session(&self, reply: &Reply) -> Result<(), LockError> {
+        match self.locks.as_ref().first() {
+            Some(&lock) if reply.backend_pid != self.backend_pid => {
+                Err(LockError::SessionChanged {
+                    lock,
+                    locked_by: self.backend_pid,
+                    now: reply.backend_pid,
+                })
+            }
+            _ => Ok(()),
         }
     }
 }
 
-/// A lock may be granted in the same instant in which a timeout or a cancellation fails the
-/// statement that asked for it, and then the session has it: look, and let go.
-fn release_if_granted<C>(conn: &mut C, lock: &AdvisoryLock, error: &LockError)
+/// Takes the locks; the exception was refused, and then none is taken.
+fn take<C>(conn: &mut C, locks: &[AdvisoryLock], wait: Wait) -> QueryResult<Reply>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    if let [lock] = locks {
+        return Ok(functions::take::<Session, _>(conn, lock, wait)?.for_one(lock));
+    }
+    match wait {
+        Wait::Block => LockAll.run(conn, locks),
+        Wait::NoWait => TryLockAll.run(conn, locks),
+        Wait::Timeout(timeout) => LockAllWithin(lock_timeout(timeout)).run(conn, locks),
+    }
+}
+
+/// Gives the locks back, if the session is still the given one; the exception was not held.
+fn give_back<C>(conn: &mut C, locks: &[AdvisoryLock], backend_pid: i32) -> QueryResult<Reply>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    match locks {
+        [lock] => Ok(functions::give_back(conn, lock, backend_pid)?.for_one(lock)),
+        locks => UnlockAll { backend_pid }.run(conn, locks),
+    }
+}
+
+/// Gives back what a failed statement has taken, and returns the lock that it failed at.
+///
+/// Locks are taken one after the other, so all before the first that is not held are taken. The
+/// one that was waited for may be too: it may be granted in the same instant in which a timeout
+/// or a cancellation ends the wait.
+fn give_back_taken<C>(
+    conn: &mut C,
+    locks: &[AdvisoryLock],
+    error: &LockError,
+) -> Option<AdvisoryLock>
 where
     C: LoadConnection<Backend = Pg>,
 {
@@ -119,21 +157,19 @@ where
         error,
         LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. }
     ) {
-        return;
+        return None;
     }
-    let look_and_let_go = |conn: &mut C| {
-        let held = Held::of(lock).run(conn, lock)?;
-        if held.returned {
-            let backend_pid = held.backend_pid;
-            Unlock { backend_pid }.run(conn, lock)?;
+    let given_back = match transaction::depth(conn) {
+        Ok(Some(depth)) => {
+            transaction::while_aborted(conn, depth, |conn| UnlockTaken.run(conn, locks))
         }
-        Ok(())
+        _ => UnlockTaken.run(conn, locks),
     };
-    let gone = match transaction::depth(conn) {
-        Ok(Some(depth)) => transaction::while_aborted(conn, depth, look_and_let_go),
-        _ => look_and_let_go(conn),
-    };
-    if gone.is_err() {
-        transaction::poison(conn);
+    match given_back {
+        Ok(reply) => reply.except.or(locks.last().copied()),
+        Err(_) => {
+            transaction::poison(conn);
+            None
+        }
     }
 }

@@ -1,0 +1,75 @@
+//! Locks that end with their transaction.
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use super::functions::{self, Transaction};
+use crate::error::LockTarget;
+use crate::wait::{Wait, lock_timeout};
+use crate::{AdvisoryLock, LockError, LockKey, transaction};
+
+/// Takes `lock` until the open transaction ends.
+pub(super) fn take<C>(conn: &mut C, lock: AdvisoryLock, wait: Wait) -> Result<(), LockError>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    if transaction::depth(conn)?.is_none() {
+        return Err(LockError::NotInTransaction);
+    }
+    match functions::take::<Transaction, _>(conn, &lock, wait) {
+        Ok(reply) if reply.returned => Ok(()),
+        Ok(_) => Err(LockError::NotAvailable {
+            target: LockTarget::Advisory(lock),
+            source: None,
+        }),
+        Err(error) => Err(LockError::from(error).waiting_for(lock)),
+    }
+}
+
+/// Runs `work` in a transaction that begins with `lock`.
+pub(super) fn with_lock<C, T, E>(
+    conn: &mut C,
+    lock: AdvisoryLock,
+    wait: Wait,
+    work: impl FnOnce(&mut C) -> Result<T, E>,
+) -> Result<T, E>
+where
+    C: LoadConnection<Backend = Pg>,
+    E: From<LockError> + From<diesel::result::Error>,
+{
+    let is_open = transaction::depth(conn).map_err(LockError::from)?.is_some();
+    let statement = match wait {
+        Wait::Block if !is_open => format!("SELECT {}", call(&lock)),
+        Wait::Timeout(timeout) if !is_open => format!(
+            "WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
+             started AS MATERIALIZED (SELECT set_config('lock_timeout', '{}', true) FROM before), \
+             locked AS MATERIALIZED (SELECT {} FROM started) \
+             SELECT set_config('lock_timeout', timeout, true) FROM locked, before",
+            lock_timeout(timeout),
+            call(&lock),
+        ),
+        // Diesel makes the savepoint, and only a statement of its own says that it was refused.
+        _ => {
+            return conn.transaction(|conn| {
+                take(conn, lock, wait)?;
+                work(conn)
+            });
+        }
+    };
+    transaction::begin_with(conn, &statement)
+        .map_err(|error| LockError::from(error).waiting_for(lock))?;
+    let done = work(conn);
+    transaction::end(conn, done)
+}
+
+/// The call that waits for `lock`, as text.
+fn call(lock: &AdvisoryLock) -> String {
+    let mode = if lock.is_shared() { "_shared" } else { "" };
+    // Quoted, because the smallest numbers have no literal.
+    match lock.key() {
+        LockKey::Single(key) => format!("pg_advisory_xact_lock{mode}('{key}'::bigint)"),
+        LockKey::Pair(class, object) => {
+            format!("pg_advisory_xact_lock{mode}('{class}'::integer, '{object}'::integer)")
+        }
+    }
+}
