@@ -1,0 +1,215 @@
+//! Several advisory locks at once.
+
+mod support;
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel_locks::harness::{Contention, TestDatabase};
+use diesel_locks::prelude::*;
+use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget};
+use support::{advisory_locks, backend_pid, connect, terminate};
+
+/// One of each kind, and the ends of the key spaces.
+fn every_kind() -> Vec<AdvisoryLock> {
+    let keys = [
+        LockKey::Single(i64::MIN),
+        LockKey::Single(i64::MAX),
+        LockKey::Single(-1),
+        LockKey::Single(1 << 32),
+        LockKey::Pair(i32::MIN, i32::MAX),
+        LockKey::Pair(-1, -1),
+        LockKey::Pair(1, 0),
+    ];
+    let shared = keys.iter().rev().map(|key| AdvisoryLock::shared(*key));
+    let exclusive = keys.iter().map(|key| AdvisoryLock::exclusive(*key));
+    shared.chain(exclusive).collect()
+}
+
+#[test]
+fn all_are_taken_and_all_are_given_back() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let wanted = every_kind();
+    let mut guard = here.advisory_lock_all(wanted.clone()).unwrap();
+    assert_eq!(guard.locks().len(), 14);
+    assert!(guard.is_held().unwrap());
+    assert_eq!(advisory_locks(&database), 14);
+    for lock in wanted {
+        assert!(there.try_advisory_lock(lock).unwrap().is_none(), "{lock}");
+        if !lock.is_shared() {
+            // The lock is the one that a single call takes.
+            guard.advisory_lock(lock).unwrap().release().unwrap();
+        }
+    }
+    guard.release().unwrap();
+    assert_eq!(advisory_locks(&database), 0);
+}
+
+#[test]
+fn duplicates_are_taken_once_and_none_is_a_set_too() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let guard = conn.advisory_lock_all(["b", "a", "b"]).unwrap();
+    assert_eq!(guard.locks().len(), 2);
+    guard.release().unwrap();
+    let mut guard = conn.advisory_lock_all(["a"; 3]).unwrap();
+    assert_eq!(guard.locks(), [AdvisoryLock::from("a")]);
+    assert!(guard.is_held().unwrap());
+    drop(guard);
+    assert_eq!(advisory_locks(&database), 0);
+    for none in [
+        conn.advisory_lock_all([0; 0])
+            .map(|mut none| none.is_held()),
+        conn.advisory_lock_all_nowait([0; 0])
+            .map(|mut none| none.is_held()),
+        conn.advisory_lock_all_timeout([0; 0], Duration::ZERO)
+            .map(|mut none| none.is_held()),
+    ] {
+        assert!(none.unwrap().unwrap());
+    }
+}
+
+#[test]
+fn none_is_kept_when_one_is_refused() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let _third = here.advisory_lock(3).unwrap();
+    let mut outer = there.advisory_lock(1).unwrap();
+
+    let error = outer.advisory_lock_all_nowait([4, 3, 2, 1]).unwrap_err();
+    let LockError::NotAvailable { target, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(target, LockTarget::Advisory(3.into()));
+    assert!(outer.try_advisory_lock_all([2, 3]).unwrap().is_none());
+    // Those that were held before still are, and as often.
+    assert_eq!(advisory_locks(&database), 2);
+    assert!(outer.is_held().unwrap());
+
+    let error = outer
+        .transaction(|conn| {
+            assert!(conn.try_advisory_lock_all([2, 3])?.is_none());
+            conn.batch_execute("SELECT 1")?;
+            let timeout = Duration::from_millis(20);
+            conn.advisory_lock_all_timeout([4, 3, 2], timeout).map(drop)
+        })
+        .unwrap_err();
+    let LockError::Timeout { ref target, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*target, Some(LockTarget::Advisory(3.into())));
+    assert_eq!(
+        error.to_string(),
+        "advisory lock 3 was not granted within lock_timeout"
+    );
+    assert_eq!(advisory_locks(&database), 2);
+
+    outer.batch_execute("SET lock_timeout = '20ms'").unwrap();
+    let error = outer.advisory_lock_all([4, 3, 2]).unwrap_err();
+    assert!(matches!(error, LockError::Timeout { target: Some(t), .. }
+        if t == LockTarget::Advisory(3.into())));
+    assert_eq!(advisory_locks(&database), 2);
+    outer.release().unwrap();
+}
+
+#[test]
+fn the_callers_timeout_is_put_back() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.batch_execute("SET lock_timeout = '90s'").unwrap();
+    conn.transaction::<_, LockError, _>(|conn| {
+        conn.batch_execute("SET LOCAL lock_timeout = '1500ms'")?;
+        let timeout = Duration::from_millis(20);
+        conn.advisory_lock_all_timeout([1, 2], timeout)?.release()?;
+        let setting: String =
+            diesel::select(sql::<Text>("current_setting('lock_timeout')")).get_result(conn)?;
+        assert_eq!(setting, "1500ms");
+        Ok(())
+    })
+    .unwrap();
+    let setting: String = diesel::select(sql::<Text>("current_setting('lock_timeout')"))
+        .get_result(&mut conn)
+        .unwrap();
+    assert_eq!(setting, "90s");
+}
+
+#[test]
+fn one_contender_has_all() {
+    let database = TestDatabase::new().unwrap();
+    let outcome = Contention::new(|| PgConnection::establish(database.url()))
+        .contenders(4)
+        .run_scoped(|conn, hold| {
+            let all = conn.advisory_lock_all(1..=10)?;
+            hold.until_settled();
+            all.release()
+        })
+        .unwrap();
+    assert_eq!(outcome.to_string(), "1 granted, 3 waited");
+    assert!(outcome.afterwards().iter().all(Result::is_ok));
+}
+
+#[test]
+fn opposite_orders_never_deadlock() {
+    let database = TestDatabase::new().unwrap();
+    let begin = Barrier::new(2);
+    let take = |keys: Vec<i64>| {
+        let mut conn = connect(&database);
+        begin.wait();
+        for _ in 0..1_000 {
+            let all = conn.advisory_lock_all(keys.iter().copied()).unwrap();
+            all.release().unwrap();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| take((1..=10).collect()));
+        scope.spawn(|| take((1..=10).rev().collect()));
+    });
+    assert_eq!(advisory_locks(&database), 0);
+}
+
+#[test]
+fn what_is_no_longer_held_is_named() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let mut guard = conn.advisory_lock_all([1, 2, 3]).unwrap();
+    guard.batch_execute("SELECT pg_advisory_unlock(2)").unwrap();
+    assert!(!guard.is_held().unwrap());
+    let released = guard.release();
+    assert!(matches!(released, Err(LockError::NotHeld { lock }) if lock == 2.into()));
+    assert_eq!(advisory_locks(&database), 0);
+}
+
+#[test]
+fn a_set_dropped_in_an_aborted_savepoint_lets_go() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.transaction::<_, LockError, _>(|conn| {
+        let lost = conn.transaction::<(), LockError, _>(|conn| {
+            let mut guard = conn.advisory_lock_all(every_kind())?;
+            Ok(guard.batch_execute("SELECT 1 / 0")?)
+        });
+        assert!(matches!(lost, Err(LockError::Database(_))));
+        assert_eq!(advisory_locks(&database), 0);
+        Ok(conn.batch_execute("SELECT 1")?)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_killed_session_is_a_lost_connection() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let pid = backend_pid(&mut conn);
+    let mut guard = conn.advisory_lock_all([1, 2]).unwrap();
+    terminate(&database, pid);
+    let held = guard.is_held();
+    assert!(matches!(held, Err(LockError::ConnectionLost { .. })));
+    let released = guard.release();
+    assert!(matches!(released, Err(LockError::ConnectionLost { .. })));
+}
