@@ -8,29 +8,11 @@ use std::marker::PhantomData;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
-use diesel::{QueryResult, RunQueryDsl};
+use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::{OptionalExtension, QueryResult, RunQueryDsl};
 
-use super::several;
 use crate::wait::lock_timeout;
 use crate::{AdvisoryLock, LockKey, Wait};
-
-/// The server's answer: which session it is, and what the function returned.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Reply {
-    pub(super) backend_pid: i32,
-    pub(super) returned: bool,
-}
-
-impl Reply {
-    /// The answer for a set of one lock, which is the exception if the function returned false.
-    pub(super) fn for_one(self, lock: &AdvisoryLock) -> several::Reply {
-        several::Reply {
-            backend_pid: self.backend_pid,
-            except: (!self.returned).then_some(*lock),
-        }
-    }
-}
 
 /// How long a lock is held: a type, because it is part of the SQL that is prepared.
 pub(super) trait Scope: 'static {
@@ -56,19 +38,23 @@ impl Scope for Transaction {
     const TRY_LOCK: &'static str = "pg_try_advisory_xact_lock";
 }
 
-/// `pg_advisory_lock`: returns true.
+/// `pg_advisory_lock`.
 struct Lock<S>(PhantomData<S>);
 
-/// `pg_try_advisory_lock`: returns whether it was granted.
+/// `pg_try_advisory_lock`: no row if it is refused.
 struct TryLock<S>(PhantomData<S>);
 
-/// `pg_advisory_lock` within a lock timeout of its own, in milliseconds: returns true.
+/// `pg_advisory_lock` within a lock timeout of its own, in milliseconds.
 ///
 /// The caller's timeout is back in force afterwards, in the words that the caller used for it.
 struct LockWithin<S>(String, PhantomData<S>);
 
-/// Takes `lock` for a scope; it was refused if that returns false.
-pub(super) fn take<S: Scope, C>(conn: &mut C, lock: &AdvisoryLock, wait: Wait) -> QueryResult<Reply>
+/// Takes `lock` for a scope, and returns whether it was granted.
+pub(super) fn take<S: Scope, A: Answer, C>(
+    conn: &mut C,
+    lock: &AdvisoryLock,
+    wait: Wait,
+) -> QueryResult<A>
 where
     C: LoadConnection<Backend = Pg>,
 {
@@ -81,27 +67,52 @@ where
     }
 }
 
-/// `pg_advisory_unlock`, if the session is still the given one: returns whether it was held.
+/// `pg_advisory_unlock`, if the session is still the given one: no row if that was not so.
 struct Unlock {
     backend_pid: i32,
 }
 
-/// Gives `lock` back, if the session is still the given one; it was not held if that returns
-/// false.
-pub(super) fn give_back<C>(
-    conn: &mut C,
-    lock: &AdvisoryLock,
-    backend_pid: i32,
-) -> QueryResult<Reply>
+/// Gives `lock` back, and returns whether the session is still the given one and held it.
+pub(super) fn give_back<C>(conn: &mut C, lock: &AdvisoryLock, backend_pid: i32) -> QueryResult<bool>
 where
     C: LoadConnection<Backend = Pg>,
 {
     Unlock { backend_pid }.run(conn, lock)
 }
 
+/// What is to be learnt from a statement that gives a row or none.
+pub(super) trait Answer: Sized {
+    fn ask<S: Statement, M: Mode, K: Key, C>(
+        call: Call<S, M, K>,
+        conn: &mut C,
+    ) -> QueryResult<Self>
+    where
+        C: LoadConnection<Backend = Pg>;
+}
+
+/// Whether there is a row, which is the cheaper question.
+impl Answer for bool {
+    fn ask<S: Statement, M: Mode, K: Key, C>(call: Call<S, M, K>, conn: &mut C) -> QueryResult<Self>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        Ok(call.execute(conn)? == 1)
+    }
+}
+
+/// The backend pid in the row.
+impl Answer for Option<i32> {
+    fn ask<S: Statement, M: Mode, K: Key, C>(call: Call<S, M, K>, conn: &mut C) -> QueryResult<Self>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        call.get_result(conn).optional()
+    }
+}
+
 /// A statement about one lock.
-trait Statement: Sized + 'static {
-    /// Writes the SQL: a backend pid and a boolean.
+pub(super) trait Statement: Sized + 'static {
+    /// Writes the SQL.
     fn write<'b, M: Mode, K: Key>(
         &'b self,
         key: &'b K,
@@ -109,15 +120,17 @@ trait Statement: Sized + 'static {
     ) -> QueryResult<()>;
 
     /// Sends it.
-    fn run<C>(self, conn: &mut C, lock: &AdvisoryLock) -> QueryResult<Reply>
+    fn run<A: Answer, C>(self, conn: &mut C, lock: &AdvisoryLock) -> QueryResult<A>
     where
         C: LoadConnection<Backend = Pg>,
     {
         match (lock.is_shared(), lock.key()) {
-            (false, LockKey::Single(key)) => Call::<_, Exclusive, _>::new(self, key).run(conn),
-            (false, LockKey::Pair(a, b)) => Call::<_, Exclusive, _>::new(self, (a, b)).run(conn),
-            (true, LockKey::Single(key)) => Call::<_, Shared, _>::new(self, key).run(conn),
-            (true, LockKey::Pair(a, b)) => Call::<_, Shared, _>::new(self, (a, b)).run(conn),
+            (false, LockKey::Single(key)) => A::ask(Call::<_, Exclusive, _>::new(self, key), conn),
+            (false, LockKey::Pair(a, b)) => {
+                A::ask(Call::<_, Exclusive, _>::new(self, (a, b)), conn)
+            }
+            (true, LockKey::Single(key)) => A::ask(Call::<_, Shared, _>::new(self, key), conn),
+            (true, LockKey::Pair(a, b)) => A::ask(Call::<_, Shared, _>::new(self, (a, b)), conn),
         }
     }
 }
@@ -128,7 +141,7 @@ impl<S: Scope> Statement for Lock<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid(), ");
+        out.push_sql("SELECT pg_backend_pid() WHERE ");
         function::<M, K>(S::LOCK, key, out.reborrow())?;
         out.push_sql(" IS NOT NULL");
         Ok(())
@@ -141,7 +154,7 @@ impl<S: Scope> Statement for TryLock<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid(), ");
+        out.push_sql("SELECT pg_backend_pid() WHERE ");
         function::<M, K>(S::TRY_LOCK, key, out)
     }
 }
@@ -158,8 +171,8 @@ impl<S: Scope> Statement for LockWithin<S> {
         function::<M, K>(S::LOCK, key, out.reborrow())?;
         out.push_sql(
             " FROM started) \
-             SELECT pg_backend_pid(), set_config('lock_timeout', timeout, true) IS NOT NULL \
-             FROM locked, before",
+             SELECT pg_backend_pid() FROM locked, before \
+             WHERE set_config('lock_timeout', timeout, true) IS NOT NULL",
         );
         Ok(())
     }
@@ -171,7 +184,7 @@ impl Statement for Unlock {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid(), CASE WHEN pg_backend_pid() = ");
+        out.push_sql("SELECT WHERE CASE WHEN pg_backend_pid() = ");
         out.push_bind_param::<Integer, i32>(&self.backend_pid)?;
         out.push_sql(" THEN ");
         function::<M, K>("pg_advisory_unlock", key, out.reborrow())?;
@@ -209,7 +222,7 @@ fn function<'b, M: Mode, K: Key>(
 }
 
 /// Exclusive or shared: a type, because it is part of the SQL that is prepared.
-trait Mode: 'static {
+pub(super) trait Mode: 'static {
     /// What the functions' names end with.
     const SUFFIX: &'static str;
 }
@@ -227,7 +240,7 @@ impl Mode for Shared {
 }
 
 /// The arguments that a key is.
-trait Key: 'static {
+pub(super) trait Key: 'static {
     fn push<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
@@ -246,7 +259,7 @@ impl Key for (i32, i32) {
 }
 
 /// A statement with its mode and key: what Diesel prepares, once for each such type.
-struct Call<S, M, K> {
+pub(super) struct Call<S, M, K> {
     statement: S,
     key: K,
     mode: PhantomData<M>,
@@ -259,14 +272,6 @@ impl<S: Statement, M: Mode, K: Key> Call<S, M, K> {
             key,
             mode: PhantomData,
         }
-    }
-
-    fn run<C: LoadConnection<Backend = Pg>>(self, conn: &mut C) -> QueryResult<Reply> {
-        let (backend_pid, returned) = self.get_result::<(i32, Option<bool>)>(conn)?;
-        Ok(Reply {
-            backend_pid,
-            returned: returned.unwrap_or(false),
-        })
     }
 }
 
@@ -282,7 +287,7 @@ impl<S: Statement, M: Mode, K: Key> QueryId for Call<S, M, K> {
 }
 
 impl<S: Statement, M: Mode, K: Key> Query for Call<S, M, K> {
-    type SqlType = (Integer, Nullable<Bool>);
+    type SqlType = Integer;
 }
 
 impl<S, M, K, C> RunQueryDsl<C> for Call<S, M, K> {}

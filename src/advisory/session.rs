@@ -120,7 +120,11 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     if let [lock] = locks {
-        return Ok(functions::take::<Session, _>(conn, lock, wait)?.for_one(lock));
+        let backend_pid = functions::take::<Session, Option<i32>, _>(conn, lock, wait)?;
+        return Ok(Reply {
+            backend_pid: backend_pid.unwrap_or_default(),
+            except: backend_pid.is_none().then_some(*lock),
+        });
     }
     match wait {
         Wait::Block => LockAll.run(conn, locks),
@@ -135,7 +139,11 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     match locks {
-        [lock] => Ok(functions::give_back(conn, lock, backend_pid)?.for_one(lock)),
+        [lock] if functions::give_back(conn, lock, backend_pid)? => Ok(Reply {
+            backend_pid,
+            except: None,
+        }),
+        // It was not held, or the session is another one, which this statement says.
         locks => UnlockAll { backend_pid }.run(conn, locks),
     }
 }

@@ -16,9 +16,9 @@ where
     if transaction::depth(conn)?.is_none() {
         return Err(LockError::NotInTransaction);
     }
-    match functions::take::<Transaction, _>(conn, &lock, wait) {
-        Ok(reply) if reply.returned => Ok(()),
-        Ok(_) => Err(LockError::NotAvailable {
+    match functions::take::<Transaction, bool, _>(conn, &lock, wait) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(LockError::NotAvailable {
             target: LockTarget::Advisory(lock),
             source: None,
         }),
