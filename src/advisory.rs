@@ -6,6 +6,8 @@ mod owned;
 mod session;
 mod several;
 mod transaction;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use diesel::pg::Pg;
 
 pub use self::guard::AdvisoryLockGuard;
 pub use self::owned::OwnedAdvisoryLockGuard;
+#[cfg(feature = "watch")]
+pub use self::watch::WatchedAdvisoryLockGuard;
 use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 
 /// Advisory locks on a connection.

@@ -119,6 +119,17 @@ pub enum LockError {
         /// Diesel's error.
         source: Error,
     },
+    /// The server has not answered for so long; the session may have the lock still, or not.
+    #[cfg(feature = "watch")]
+    #[error("the server has not answered for {after:?}")]
+    Unresponsive {
+        /// How long.
+        after: std::time::Duration,
+    },
+    /// The operating system gave no thread to watch a lock with.
+    #[cfg(feature = "watch")]
+    #[error("no thread could be started to watch the lock")]
+    Watch(#[source] std::io::Error),
     /// A connection could not be opened.
     #[error("could not connect to the database")]
     Connection(#[source] ConnectionError),

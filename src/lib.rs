@@ -98,9 +98,10 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `r2d2` | `LockError::Pool`; pooled connections have all methods |
+//! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`]; pooled connections have all methods |
 //! | `migrations` | `TestDatabase::migrated`, together with `harness` |
 //! | `harness` | the [`harness`] module; Unix only |
+//! | `watch` | `OwnedAdvisoryLockGuard::watch`, which says when a lock is lost during long work |
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
@@ -115,6 +116,8 @@ mod row;
 mod transaction;
 mod wait;
 
+#[cfg(feature = "watch")]
+pub use advisory::WatchedAdvisoryLockGuard;
 pub use advisory::{AdvisoryLockExt, AdvisoryLockGuard, OwnedAdvisoryLockGuard};
 pub use error::{LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};

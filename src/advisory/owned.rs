@@ -120,6 +120,52 @@ impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
     }
 }
 
+#[cfg(feature = "watch")]
+impl<C: LoadConnection<Backend = Pg> + 'static> OwnedAdvisoryLockGuard<C> {
+    /// Looks after the lock in the background, for long work without a query.
+    ///
+    /// [`lost`](crate::WatchedAdvisoryLockGuard::lost) is a channel that delivers at most
+    /// `interval` after the server has ended the session, or has fallen silent: a server that
+    /// needs longer than half of `interval` for an answer is taken for silent. An `interval` below
+    /// 10 ms is taken for 10 ms. The session itself
+    /// is asked, on its own connection, by a thread that does so every half of `interval`, one
+    /// round trip each; so the connection cannot be used meanwhile. A second thread notices when
+    /// no answer comes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use diesel_locks::{OwnedAdvisoryLockGuard, Wait, harness::TestDatabase};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// # let database_url = database.url();
+    /// let leader = OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait)?;
+    /// let leader = leader.watch(Duration::from_secs(2))?;
+    /// for step in 0..3 {
+    ///     if let Ok(error) = leader.lost().try_recv() {
+    ///         return Err(error.into());
+    ///     }
+    ///     // … a step of the long work
+    /// #   let _ = step;
+    /// }
+    /// let conn = leader.release()?;
+    /// # drop(conn);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Watch`]: the operating system gave no thread; the lock is let go.
+    pub fn watch(
+        self,
+        interval: std::time::Duration,
+    ) -> Result<crate::WatchedAdvisoryLockGuard<C>, LockError> {
+        crate::WatchedAdvisoryLockGuard::new(self, interval)
+    }
+}
+
 impl<C: LoadConnection<Backend = Pg>> Drop for OwnedAdvisoryLockGuard<C> {
     fn drop(&mut self) {
         if let Some(conn) = &mut self.conn {
