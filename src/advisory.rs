@@ -44,10 +44,23 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 /// # Pools
 ///
 /// On a pooled connection the guard must be dropped before the connection is given back, which
-/// the borrow checker sees to. Through a pooler in transaction mode, such as PgBouncer's, locks of
-/// a session do not work: statements outside a transaction may reach different sessions. Letting
-/// go then ends in [`LockError::SessionChanged`] or [`LockError::NotHeld`]. Locks of a
-/// transaction work there.
+/// the borrow checker sees to. `PoolLockExt` takes locks on the pool itself, and a
+/// `LockAwareManager` keeps forgotten ones out of it.
+///
+/// # Poolers
+///
+/// Through a pooler in transaction mode, such as PgBouncer's, use locks of a transaction: they
+/// work there. Locks of a session do not, because each statement outside a transaction may reach
+/// another session; letting go then ends in [`LockError::SessionChanged`] or
+/// [`LockError::NotHeld`], and the lock stays with the session that took it until the pooler
+/// closes that. Take them on a direct connection instead, or in PgBouncer's session mode. Diesel's
+/// prepared statements belong to a session too: before PgBouncer 1.21 they need
+/// `set_prepared_statement_cache_size(CacheSize::Disabled)`.
+///
+/// # Other servers
+///
+/// Some servers that speak PostgreSQL's protocol accept these functions and do nothing:
+/// CockroachDB is one. There every session is granted every lock, and nothing here can notice it.
 ///
 /// ```
 /// use diesel::prelude::*;

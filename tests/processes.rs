@@ -8,7 +8,7 @@ mod support;
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -132,6 +132,56 @@ fn killing_the_process_that_holds_the_lock_frees_it() {
         .unwrap()
         .release()
         .unwrap();
+}
+
+#[test]
+fn psql_and_this_crate_exclude_each_other_by_name() {
+    const KEY: &str = "('x' || encode(substr(sha256(convert_to('gold_leader', 'UTF8')), 1, 8), \
+         'hex'))::bit(64)::bigint";
+    let database = TestDatabase::new().unwrap();
+    let mut conn = support::connect(&database);
+    let psql = bindir(&mut conn).join("psql");
+    let try_lock = format!("SELECT pg_try_advisory_lock({KEY})");
+    let granted_to_psql = || {
+        let psql = Command::new(&psql)
+            .args([database.url(), "-XAtc", &try_lock])
+            .output();
+        String::from_utf8(psql.unwrap().stdout).unwrap().trim() == "t"
+    };
+    let leader = conn.advisory_lock_nowait("gold_leader").unwrap();
+    assert!(!granted_to_psql());
+    leader.release().unwrap();
+    assert!(granted_to_psql());
+
+    // The other way round: psql has the lock until its input ends.
+    let mut holder = Command::new(&psql)
+        .args([database.url(), "-XAt"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = holder.stdin.take().unwrap();
+    writeln!(input, "{try_lock};").unwrap();
+    let mut answer = String::new();
+    BufReader::new(holder.stdout.as_mut().unwrap())
+        .read_line(&mut answer)
+        .unwrap();
+    assert_eq!(answer.trim(), "t");
+    assert!(conn.try_advisory_lock("gold_leader").unwrap().is_none());
+    drop(input);
+    conn.advisory_lock("gold_leader")
+        .unwrap()
+        .release()
+        .unwrap();
+    holder.wait().unwrap();
+}
+
+/// Where the server's programs are.
+fn bindir(conn: &mut PgConnection) -> PathBuf {
+    let bindir: String = sql::<Text>("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
+        .get_result(conn)
+        .unwrap();
+    bindir.into()
 }
 
 /// Polls until the process and the directory of a server are gone.
@@ -296,9 +346,8 @@ fn a_server_that_dies_at_its_start_has_the_last_word() {
     }
     let test = "a_server_that_dies_at_its_start_has_the_last_word";
     let server = TempPostgres::start().unwrap();
-    let binaries: String = sql::<Text>("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
-        .get_result(&mut PgConnection::establish(server.url()).unwrap())
-        .unwrap();
+    let binaries = bindir(&mut PgConnection::establish(server.url()).unwrap());
+    let binaries = binaries.display();
     let programs = Directory::new("programs");
     let temporary = Directory::new("temporary");
     temporary.allow(0o777);
