@@ -19,7 +19,9 @@ const PAIRS: u32 = 4_000;
 
 #[diesel::declare_sql_function]
 extern "SQL" {
+    /// Diesel's own way to call it.
     fn pg_try_advisory_lock(key: BigInt) -> Bool;
+    /// Diesel's own way to call it.
     fn pg_advisory_unlock(key: BigInt) -> Bool;
 }
 
