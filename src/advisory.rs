@@ -143,7 +143,7 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
         &mut self,
         lock: impl Into<AdvisoryLock>,
     ) -> Result<Option<AdvisoryLockGuard<'_, Self>>, LockError> {
-        unless_not_available(self.advisory_lock_nowait(lock))
+        LockError::unless_not_available(self.advisory_lock_nowait(lock))
     }
 
     /// Runs `work` under `lock`, and waits for it first.
@@ -262,7 +262,7 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
         &mut self,
         locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
     ) -> Result<Option<AdvisoryLockGuard<'_, Self, AdvisoryLocks>>, LockError> {
-        unless_not_available(self.advisory_lock_all_nowait(locks))
+        LockError::unless_not_available(self.advisory_lock_all_nowait(locks))
     }
 
     /// Takes `lock` until the transaction ends, and waits until no other session is in the way.
@@ -318,7 +318,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     /// [`LockError::NotInTransaction`]: no transaction that Diesel knows of is open; nothing was
     /// sent. Else as for [`try_advisory_lock`](Self::try_advisory_lock).
     fn try_advisory_xact_lock(&mut self, lock: impl Into<AdvisoryLock>) -> Result<bool, LockError> {
-        unless_not_available(self.advisory_xact_lock_nowait(lock)).map(|granted| granted.is_some())
+        LockError::unless_not_available(self.advisory_xact_lock_nowait(lock))
+            .map(|granted| granted.is_some())
     }
 
     /// Runs `work` in a transaction that begins with `lock`, and waits for it first.
@@ -383,12 +384,3 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
 }
 
 impl<C: LoadConnection<Backend = Pg>> AdvisoryLockExt for C {}
-
-/// For the methods that begin with `try_`.
-pub(crate) fn unless_not_available<T>(taken: Result<T, LockError>) -> Result<Option<T>, LockError> {
-    match taken {
-        Ok(taken) => Ok(Some(taken)),
-        Err(LockError::NotAvailable { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}

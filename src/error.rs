@@ -158,6 +158,15 @@ impl LockError {
         )
     }
 
+    /// For the methods that begin with `try_`.
+    pub(crate) fn unless_not_available<T>(taken: Result<T, Self>) -> Result<Option<T>, Self> {
+        match taken {
+            Ok(taken) => Ok(Some(taken)),
+            Err(Self::NotAvailable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Adds to a timeout what was waited for.
     pub(crate) fn waiting_for(mut self, lock: AdvisoryLock) -> Self {
         if let Self::Timeout { target, .. } = &mut self {

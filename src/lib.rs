@@ -116,6 +116,7 @@ mod key;
 #[cfg(feature = "r2d2")]
 mod pool;
 mod row;
+mod table;
 mod transaction;
 mod wait;
 
@@ -126,14 +127,26 @@ pub use error::{LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt};
-pub use row::{ForUpdateNoWait, RowLockExt};
+pub use row::{RowLock, RowLockDsl, RowLockExt};
+pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
 pub use wait::Wait;
+
+/// The types that row locks and locked queries are made of.
+///
+/// They have to be named only by code that is generic over them.
+pub mod row_lock {
+    pub use crate::row::{
+        AllTables, AlreadyLocked, Boxed, BoxedAndLocked, ForKeyShare, ForNoKeyUpdate, ForShare,
+        ForUpdate, LockRows, Locked, LockedTables, NoWait, Of, One, Several, SkipLocked, Strength,
+        Unlocked, Waiting, WhatToDo,
+    };
+}
 
 /// The extension traits, and nothing that could clash.
 pub mod prelude {
     #[cfg(feature = "r2d2")]
     pub use crate::PoolLockExt;
-    pub use crate::{AdvisoryLockExt, RowLockExt};
+    pub use crate::{AdvisoryLockExt, RowLockDsl, RowLockExt, TableLockExt};
 }
 
 /// The README's examples.

@@ -7,7 +7,6 @@ use diesel::r2d2::{
 };
 
 use crate::advisory::ledger::Ledger;
-use crate::advisory::unless_not_available;
 use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard, Wait};
 
 /// Advisory locks on a pool: each with a connection of its own out of it.
@@ -90,7 +89,7 @@ pub trait PoolLockExt {
         &self,
         lock: impl Into<AdvisoryLock>,
     ) -> Result<Option<OwnedAdvisoryLockGuard<PooledConnection<Self::Manager>>>, LockError> {
-        unless_not_available(self.advisory_lock_nowait(lock))
+        LockError::unless_not_available(self.advisory_lock_nowait(lock))
     }
 }
 

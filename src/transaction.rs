@@ -8,9 +8,19 @@ use diesel::connection::{
 use diesel::pg::Pg;
 use diesel::result::{Error, QueryResult};
 
+use crate::LockError;
+
 /// How many transactions are open: one, and a savepoint for each further one.
 pub(crate) fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
     C::TransactionManager::transaction_manager_status_mut(conn).transaction_depth()
+}
+
+/// Fails if no transaction is open.
+pub(crate) fn require<C: Connection>(conn: &mut C) -> Result<(), LockError> {
+    match depth(conn)? {
+        Some(_) => Ok(()),
+        None => Err(LockError::NotInTransaction),
+    }
 }
 
 /// Marks the connection as broken, so that a pool does not lend it again.

@@ -2,13 +2,17 @@
 
 mod support;
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::sql_types::Text;
 use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
-use diesel_locks::{LockError, LockTarget};
+use diesel_locks::{LockError, LockTarget, RowLock};
 use support::schema::{accounts, jobs};
 use support::{connect, database};
 
@@ -218,4 +222,64 @@ fn pooled_connections_and_guards_take_row_locks() {
         guard.release()
     })
     .unwrap();
+}
+
+#[test]
+fn every_way_to_wait_is_told_apart() {
+    let database = database();
+    let account = || accounts::table.find(1);
+    let outcome = contend(&database, |conn| {
+        conn.select_for_update::<Account, _>(accounts::table.find(1))
+            .map(drop)
+    });
+    assert_eq!(outcome.to_string(), "1 granted, 1 waited");
+
+    let mut here = connect(&database);
+    let mut there = connect(&database);
+    there.batch_execute("SET lock_timeout = '90s'").unwrap();
+    here.transaction::<_, LockError, _>(|here| {
+        here.select_for_update::<Account, _>(account())?;
+        there.transaction::<_, LockError, _>(|there| {
+            // Refused, and the transaction goes on.
+            assert_eq!(there.try_select_for_update::<Account, _>(account())?, None);
+            let both = accounts::table.into_boxed::<Pg>();
+            assert_eq!(there.try_select_for_update::<Account, _>(both)?, None);
+            let second = there.try_select_for_update::<Account, _>(accounts::table.find(2))?;
+            assert_eq!(second.unwrap()[0].owner, "Grace");
+            // Left out.
+            let left: Vec<Account> = there.select_for_update_skip_locked(accounts::table)?;
+            assert_eq!(left.len(), 1);
+            // Too late, and the timeout is as it was.
+            let short = Duration::from_millis(20);
+            let late = there.transaction(|there| {
+                there.select_for_update_timeout::<Account, _>(account(), short)
+            });
+            assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
+            there.select_for_update_timeout::<Account, _>(accounts::table.find(2), short)?;
+            let setting = sql::<Text>("current_setting('lock_timeout')");
+            let setting: String = diesel::select(setting).get_result(there)?;
+            assert_eq!(setting, "90s");
+            Ok(())
+        })
+    })
+    .unwrap();
+}
+
+#[test]
+fn outside_a_transaction_no_method_sends_anything() {
+    let database = database();
+    let mut conn = connect(&database);
+    let all = || accounts::table;
+    let locked = accounts::table.lock_rows(RowLock::for_share());
+    for refused in [
+        conn.select_for_update::<Account, _>(all()).map(drop),
+        conn.select_for_update_timeout::<Account, _>(all(), Duration::ZERO)
+            .map(drop),
+        conn.try_select_for_update::<Account, _>(all()).map(drop),
+        conn.select_for_update_skip_locked::<Account, _>(all())
+            .map(drop),
+        conn.select_locked::<Account, _>(locked).map(drop),
+    ] {
+        assert!(matches!(refused, Err(LockError::NotInTransaction)));
+    }
 }

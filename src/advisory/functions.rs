@@ -8,10 +8,10 @@ use std::marker::PhantomData;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Text};
+use diesel::sql_types::{BigInt, Integer};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl};
 
-use crate::wait::lock_timeout;
+use crate::wait::{lock_timeout, timeout_started};
 use crate::{AdvisoryLock, LockKey, Wait};
 
 /// How long a lock is held: a type, because it is part of the SQL that is prepared.
@@ -191,21 +191,6 @@ impl Statement for Unlock {
         out.push_sql(" END");
         Ok(())
     }
-}
-
-/// The parts of a `WITH` that set the lock timeout: `before` has what it was, and whatever reads
-/// from `started` runs under the new one.
-pub(super) fn timeout_started<'b>(
-    milliseconds: &'b String,
-    mut out: AstPass<'_, 'b, Pg>,
-) -> QueryResult<()> {
-    out.push_sql(
-        "before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
-         started AS MATERIALIZED (SELECT set_config('lock_timeout', ",
-    );
-    out.push_bind_param::<Text, String>(milliseconds)?;
-    out.push_sql(", true) FROM before)");
-    Ok(())
 }
 
 fn function<'b, M: Mode, K: Key>(

@@ -7,7 +7,7 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable};
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::functions::timeout_started;
+use crate::wait::timeout_started;
 use crate::{AdvisoryLock, LockKey};
 
 /// The server's answer: which session it is, and the first lock that is an exception.

@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 
 use super::functions::{self, Transaction};
 use crate::error::LockTarget;
-use crate::wait::{Wait, lock_timeout};
+use crate::wait::{Wait, batch_within};
 use crate::{AdvisoryLock, LockError, LockKey, transaction};
 
 /// Takes `lock` until the open transaction ends.
@@ -13,9 +13,7 @@ pub(super) fn take<C>(conn: &mut C, lock: AdvisoryLock, wait: Wait) -> Result<()
 where
     C: LoadConnection<Backend = Pg>,
 {
-    if transaction::depth(conn)?.is_none() {
-        return Err(LockError::NotInTransaction);
-    }
+    transaction::require(conn)?;
     match functions::take::<Transaction, bool, _>(conn, &lock, wait) {
         Ok(true) => Ok(()),
         Ok(false) => Err(LockError::NotAvailable {
@@ -40,14 +38,9 @@ where
     let is_open = transaction::depth(conn).map_err(LockError::from)?.is_some();
     let statement = match wait {
         Wait::Block if !is_open => format!("SELECT {}", call(&lock)),
-        Wait::Timeout(timeout) if !is_open => format!(
-            "WITH before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
-             started AS MATERIALIZED (SELECT set_config('lock_timeout', '{}', true) FROM before), \
-             locked AS MATERIALIZED (SELECT {} FROM started) \
-             SELECT set_config('lock_timeout', timeout, true) FROM locked, before",
-            lock_timeout(timeout),
-            call(&lock),
-        ),
+        Wait::Timeout(timeout) if !is_open => {
+            batch_within(timeout, &format!("SELECT {}", call(&lock)))
+        }
         // Diesel makes the savepoint, and only a statement of its own says that it was refused.
         _ => {
             return conn.transaction(|conn| {
