@@ -1,12 +1,16 @@
 mod classify;
+mod english;
+mod messages;
 
 use std::fmt;
+use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel::result::Error;
 
-use crate::AdvisoryLock;
+use crate::{AdvisoryLock, Wait};
 use classify::Condition;
+pub use english::use_english_messages;
 
 /// Why a lock was not taken, not kept, or not let go.
 ///
@@ -15,10 +19,10 @@ use classify::Condition;
 /// [`source`](std::error::Error::source).
 ///
 /// PostgreSQL's SQLSTATE cannot be had from Diesel 2.3, so the classification reads the server's
-/// messages, and reads English. What it does not recognise, in another language for one, is
-/// [`Database`](Self::Database) with Diesel's error untouched. `lc_messages = 'C'` makes a server
-/// speak English; an administrator can say so for a role:
-/// `ALTER ROLE app SET lc_messages = 'C'`.
+/// messages, in the languages of PostgreSQL's own catalogues. Translations change between minor
+/// releases; what is not recognised is [`Database`](Self::Database), with Diesel's error
+/// untouched. [`use_english_messages`] makes a server speak English, which never changes, and an
+/// administrator makes that permanent with one statement: `ALTER ROLE app SET lc_messages = 'C'`.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -51,19 +55,25 @@ pub enum LockError {
         source: Option<Error>,
     },
     /// The wait for a lock took longer than `lock_timeout` (55P03).
-    #[error("{} was not granted within lock_timeout", or_the_lock(target))]
+    #[error(
+        "{} was not granted within {}",
+        or_the_lock(target),
+        or_lock_timeout(after)
+    )]
     Timeout {
         /// What was waited for, where that is known: PostgreSQL does not say it.
         target: Option<LockTarget>,
+        /// How long the wait was, where a method of this crate has set it.
+        after: Option<Duration>,
         /// Diesel's error.
         source: Error,
     },
     /// PostgreSQL ended this transaction to resolve a deadlock (40P01).
     #[error("the transaction was ended to resolve a deadlock")]
     Deadlock {
-        /// The server processes in the cycle, this session's first; empty where the server's
-        /// detail could not be read.
-        processes: Vec<i32>,
+        /// The server processes in the cycle, this session's first, each blocked by the next;
+        /// empty where the server's detail could not be read.
+        processes: Vec<DeadlockedProcess>,
         /// Diesel's error.
         source: Error,
     },
@@ -174,6 +184,22 @@ impl LockError {
         }
         self
     }
+
+    /// Adds to a timeout how long the wait was.
+    pub(crate) fn after(mut self, wait: Wait) -> Self {
+        if let (Self::Timeout { after, .. }, Wait::Timeout(timeout)) = (&mut self, wait) {
+            *after = Some(timeout);
+        }
+        self
+    }
+}
+
+/// Whether [`LockError::is_retryable`] is so for what `error` will become.
+pub(crate) fn is_retryable(error: &Error) -> bool {
+    matches!(
+        classify::condition(error),
+        Condition::Deadlock { .. } | Condition::SerializationFailure
+    )
 }
 
 impl From<Error> for LockError {
@@ -185,6 +211,7 @@ impl From<Error> for LockError {
             },
             Condition::LockTimeout => Self::Timeout {
                 target: None,
+                after: None,
                 source,
             },
             Condition::Deadlock { processes } => Self::Deadlock { processes, source },
@@ -211,13 +238,28 @@ impl From<diesel::r2d2::PoolError> for LockError {
     }
 }
 
+/// A process of a deadlock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadlockedProcess {
+    /// The backend pid of its session.
+    pub pid: i32,
+    /// The mode of the lock that it waits for, such as `ShareLock`.
+    pub mode: String,
+    /// What it waits for, such as `transaction 700`; in other languages than English, the whole
+    /// line of the server's detail.
+    pub object: String,
+    /// The backend pid of the session that it waits for.
+    pub blocked_by: i32,
+}
+
 /// What was to be locked when another session was in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockTarget {
     /// An advisory lock.
     Advisory(AdvisoryLock),
-    /// A row of a table. PostgreSQL names the table, not the row, and not the schema.
+    /// A row of a table. PostgreSQL names the table, not the row, and not the schema; in French
+    /// and Korean it does not tell a row from its table, and this is [`Relation`](Self::Relation).
     Row {
         /// The table.
         relation: String,
@@ -243,4 +285,8 @@ fn or_the_lock(target: &Option<LockTarget>) -> String {
     target
         .as_ref()
         .map_or_else(|| "the lock".to_owned(), LockTarget::to_string)
+}
+
+fn or_lock_timeout(after: &Option<Duration>) -> String {
+    after.map_or_else(|| "lock_timeout".to_owned(), |after| format!("{after:?}"))
 }

@@ -115,6 +115,7 @@ pub mod harness;
 mod key;
 #[cfg(feature = "r2d2")]
 mod pool;
+mod retry;
 mod row;
 mod table;
 mod transaction;
@@ -123,10 +124,11 @@ mod wait;
 #[cfg(feature = "watch")]
 pub use advisory::WatchedAdvisoryLockGuard;
 pub use advisory::{AdvisoryLockExt, AdvisoryLockGuard, OwnedAdvisoryLockGuard};
-pub use error::{LockError, LockTarget};
+pub use error::{DeadlockedProcess, LockError, LockTarget, use_english_messages};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt};
+pub use retry::{Retry, RetryExt, Retrying};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
 pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
 pub use wait::Wait;
@@ -146,7 +148,7 @@ pub mod row_lock {
 pub mod prelude {
     #[cfg(feature = "r2d2")]
     pub use crate::PoolLockExt;
-    pub use crate::{AdvisoryLockExt, RowLockDsl, RowLockExt, TableLockExt};
+    pub use crate::{AdvisoryLockExt, RetryExt, RowLockDsl, RowLockExt, TableLockExt};
 }
 
 /// The README's examples.

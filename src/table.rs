@@ -200,11 +200,12 @@ where
 {
     transaction::require(conn)?;
     let lock = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
-    Ok(match wait {
+    let locked = match wait {
         Wait::Block => conn.batch_execute(&lock),
         Wait::NoWait => conn.batch_execute(&format!("{lock} NOWAIT")),
         Wait::Timeout(timeout) => conn.batch_execute(&wait::batch_within(timeout, &lock)),
-    }?)
+    };
+    locked.map_err(|error| LockError::from(error).after(wait))
 }
 
 /// A table that [`TableLockExt::lock_table`] takes: every one that `diesel::table!` makes.

@@ -78,7 +78,7 @@ where
             .sql(", true)")
     };
     let (before, _) = set(lock_timeout(timeout)).get_result::<(String, String)>(conn)?;
-    let done = work(conn)?;
+    let done = work(conn).map_err(|error| error.after(Wait::Timeout(timeout)))?;
     set(before).execute(conn)?;
     Ok(done)
 }

@@ -106,7 +106,7 @@ fn none_is_kept_when_one_is_refused() {
     assert_eq!(*target, Some(LockTarget::Advisory(3.into())));
     assert_eq!(
         error.to_string(),
-        "advisory lock 3 was not granted within lock_timeout"
+        "advisory lock 3 was not granted within 20ms"
     );
     assert_eq!(advisory_locks(&database), 2);
 

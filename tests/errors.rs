@@ -120,7 +120,20 @@ fn a_deadlock_is_retryable_and_names_its_processes() {
         panic!("{errors:?}");
     };
     assert!(errors[0].is_retryable() && !errors[0].is_contention());
-    assert_eq!(processes.len(), 2);
+    let [first, second] = &processes[..] else {
+        panic!("{processes:?}");
+    };
+    assert_eq!(
+        (first.pid, second.pid),
+        (second.blocked_by, first.blocked_by)
+    );
+    for process in processes {
+        assert_eq!(process.mode, "ExclusiveLock");
+        assert!(
+            process.object.starts_with("advisory lock ["),
+            "{processes:?}"
+        );
+    }
     assert!(matches!(source, Error::DatabaseError(_, _)));
 }
 

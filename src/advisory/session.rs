@@ -43,7 +43,7 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
                 Ok(Self { locks, backend_pid })
             }
             Err(error) => {
-                let error = LockError::from(error);
+                let error = LockError::from(error).after(wait);
                 match give_back_taken(conn, locks.as_ref(), &error) {
                     Some(lock) => Err(error.waiting_for(lock)),
                     None => Err(error),

@@ -20,7 +20,7 @@ where
             target: LockTarget::Advisory(lock),
             source: None,
         }),
-        Err(error) => Err(LockError::from(error).waiting_for(lock)),
+        Err(error) => Err(LockError::from(error).waiting_for(lock).after(wait)),
     }
 }
 
@@ -50,7 +50,7 @@ where
         }
     };
     transaction::begin_with(conn, &statement)
-        .map_err(|error| LockError::from(error).waiting_for(lock))?;
+        .map_err(|error| LockError::from(error).waiting_for(lock).after(wait))?;
     let done = work(conn);
     transaction::end(conn, done)
 }

@@ -2,13 +2,14 @@
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 
-use super::LockTarget;
+use super::messages::{MESSAGES, Message};
+use super::{DeadlockedProcess, LockTarget};
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Condition {
     NotAvailable(LockTarget),
     LockTimeout,
-    Deadlock { processes: Vec<i32> },
+    Deadlock { processes: Vec<DeadlockedProcess> },
     SerializationFailure,
     StatementTimeout,
     Canceled,
@@ -51,47 +52,64 @@ fn unsent_condition(message: &str) -> Condition {
 }
 
 fn server_condition(information: &dyn DatabaseErrorInformation) -> Condition {
-    let message = information.message();
+    let text = information.message();
+    let known = MESSAGES
+        .iter()
+        .find_map(|(message, template)| Some((message, name_in(text, template)?)));
+    let Some((message, relation)) = known else {
+        return Condition::Unknown;
+    };
+    let relation = relation.to_owned();
     match message {
-        "canceling statement due to lock timeout" => Condition::LockTimeout,
-        "canceling statement due to statement timeout" => Condition::StatementTimeout,
-        "canceling statement due to user request" => Condition::Canceled,
-        "deadlock detected" => Condition::Deadlock {
+        Message::RowNotAvailable => Condition::NotAvailable(LockTarget::Row { relation }),
+        Message::RelationNotAvailable => Condition::NotAvailable(LockTarget::Relation { relation }),
+        Message::LockTimeout => Condition::LockTimeout,
+        Message::Deadlock => Condition::Deadlock {
             processes: information.details().map_or_else(Vec::new, processes),
         },
-        "current transaction is aborted, commands ignored until end of transaction block" => {
-            Condition::TransactionAborted
-        }
-        "terminating connection due to administrator command" => Condition::ConnectionLost,
-        _ => {
-            if let Some(relation) = quoted(message, "could not obtain lock on row in relation ") {
-                Condition::NotAvailable(LockTarget::Row { relation })
-            } else if let Some(relation) = quoted(message, "could not obtain lock on relation ") {
-                Condition::NotAvailable(LockTarget::Relation { relation })
-            } else {
-                Condition::Unknown
-            }
-        }
+        Message::StatementTimeout => Condition::StatementTimeout,
+        Message::Canceled => Condition::Canceled,
+        Message::TransactionAborted => Condition::TransactionAborted,
+        Message::ConnectionLost => Condition::ConnectionLost,
     }
 }
 
-/// The quoted name that alone follows `prefix`.
-fn quoted(message: &str, prefix: &str) -> Option<String> {
-    let name = message.strip_prefix(prefix)?;
-    let name = name.strip_prefix('"')?.strip_suffix('"')?;
-    Some(name.to_owned())
+/// What `text` has in the place of the template's `%s`, if it is the template otherwise.
+fn name_in<'t>(text: &'t str, template: &str) -> Option<&'t str> {
+    match template.split_once("%s") {
+        Some((before, after)) => text.strip_prefix(before)?.strip_suffix(after),
+        None => (text == template).then_some(""),
+    }
 }
 
-/// The waiting process of each line of a deadlock's detail, such as
+/// The lines of a deadlock's detail, one for each process, such as
 /// `Process 7 waits for ShareLock on transaction 9; blocked by process 8.`
-fn processes(detail: &str) -> Vec<i32> {
-    detail
-        .lines()
-        .filter_map(|line| {
-            let (pid, _) = line.strip_prefix("Process ")?.split_once(" waits for ")?;
-            pid.parse().ok()
-        })
-        .collect()
+///
+/// In every language a line has the process first, its blocker last, and the lock mode in
+/// English between them.
+fn processes(detail: &str) -> Vec<DeadlockedProcess> {
+    detail.lines().filter_map(process).collect()
+}
+
+fn process(line: &str) -> Option<DeadlockedProcess> {
+    let mut numbers = line
+        .split(|c: char| !c.is_ascii_digit())
+        .filter(|number| !number.is_empty());
+    let pid = numbers.next()?.parse().ok()?;
+    let blocked_by = numbers.next_back()?.parse().ok()?;
+    let mode = line
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .find(|word| word.len() > "Lock".len() && word.ends_with("Lock"))?;
+    let object = line
+        .split_once(" on ")
+        .and_then(|(_, rest)| rest.split_once("; blocked by "))
+        .map_or(line, |(object, _)| object);
+    Some(DeadlockedProcess {
+        pid,
+        mode: mode.to_owned(),
+        object: object.to_owned(),
+        blocked_by,
+    })
 }
 
 #[cfg(test)]
@@ -149,10 +167,61 @@ mod tests {
     }
 
     #[test]
-    fn a_deadlock_names_its_processes() {
-        let detail = "Process 11 waits for ShareLock on transaction 700; blocked by process 12.\n\
-                      Process 12 waits for ShareLock on transaction 701; blocked by process 11.";
-        assert_eq!(processes(detail), [11, 12]);
-        assert_eq!(processes("Prozess 11 wartet"), [0; 0]);
+    fn a_deadlock_names_its_processes_in_every_language() {
+        let english = "Process 11 waits for ShareLock on transaction 700; blocked by process 12.\n\
+                       Process 12 waits for ExclusiveLock on advisory lock [5,0,1,1]; blocked by \
+                       process 11.";
+        let cycle = processes(english);
+        let parts = |process: &DeadlockedProcess| {
+            let DeadlockedProcess {
+                pid,
+                mode,
+                object,
+                blocked_by,
+            } = process.clone();
+            (pid, mode, object, blocked_by)
+        };
+        assert_eq!(
+            cycle.iter().map(parts).collect::<Vec<_>>(),
+            [
+                (11, "ShareLock".to_owned(), "transaction 700".to_owned(), 12),
+                (
+                    12,
+                    "ExclusiveLock".to_owned(),
+                    "advisory lock [5,0,1,1]".to_owned(),
+                    11
+                ),
+            ]
+        );
+        let german = "Prozess 11 wartet auf ShareLock-Sperre auf Transaktion 700; blockiert von \
+                      Prozess 12.";
+        let [process] = &processes(german)[..] else {
+            panic!("{german}");
+        };
+        assert_eq!((process.pid, process.blocked_by), (11, 12));
+        assert_eq!((&*process.mode, &*process.object), ("ShareLock", german));
+        assert_eq!(processes("no such line"), []);
+        assert_eq!(processes(""), []);
+    }
+
+    #[test]
+    fn every_message_is_known_as_what_it_is_and_as_nothing_else() {
+        for (message, template) in MESSAGES {
+            let found = unknown(&template.replace("%s", "accounts"));
+            let relation = "accounts".to_owned();
+            let expected = match message {
+                Message::RowNotAvailable => Condition::NotAvailable(LockTarget::Row { relation }),
+                Message::RelationNotAvailable => {
+                    Condition::NotAvailable(LockTarget::Relation { relation })
+                }
+                Message::LockTimeout => Condition::LockTimeout,
+                Message::Deadlock => Condition::Deadlock { processes: vec![] },
+                Message::StatementTimeout => Condition::StatementTimeout,
+                Message::Canceled => Condition::Canceled,
+                Message::TransactionAborted => Condition::TransactionAborted,
+                Message::ConnectionLost => Condition::ConnectionLost,
+            };
+            assert_eq!(found, expected, "{template}");
+        }
     }
 }

@@ -53,6 +53,17 @@ pub trait RowLockDsl: Sized {
     /// PostgreSQL refuses does not compile for `DISTINCT`, `GROUP BY` and set operations, unless
     /// the query is boxed, and is an error of the server for all else, such as aggregates.
     ///
+    /// ```compile_fail
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{RowLock, prelude::*};
+    ///
+    /// # fn main() {
+    /// // error: the rows of `SelectStatement<…>` cannot be locked
+    /// accounts::table.select(accounts::owner).distinct().lock_rows(RowLock::for_update());
+    /// # }
+    /// ```
+    ///
     /// The query runs as any other of Diesel's, with Diesel's errors. Outside a transaction its
     /// locks are gone when it ends;
     /// [`select_locked`](crate::RowLockExt::select_locked) checks that, and has typed errors.

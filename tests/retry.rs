@@ -1,0 +1,206 @@
+//! Transactions that are run again.
+
+mod support;
+
+use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::result::Error;
+use diesel_locks::harness::TestDatabase;
+use diesel_locks::prelude::*;
+use diesel_locks::{LockError, Retry};
+use support::schema::accounts;
+use support::{connect, database};
+
+/// Fails on the server, as a serialization failure.
+fn fail(conn: &mut PgConnection) -> Result<(), Error> {
+    conn.batch_execute("DO $$ BEGIN RAISE 'again' USING ERRCODE = '40001'; END $$")
+}
+
+fn quick() -> Retry {
+    Retry::new().backoff(Duration::from_millis(1), Duration::from_millis(2))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    #[error("the database failed")]
+    Database(#[from] Error),
+    #[error("a lock failed")]
+    Lock(#[from] LockError),
+    #[error("{0}")]
+    Other(&'static str),
+}
+
+#[test]
+fn a_transaction_is_run_again_until_it_succeeds_and_every_failure_is_reported() {
+    let database = database();
+    let conn = &mut connect(&database);
+    let mut reports = Vec::new();
+    let mut runs = 0;
+    let done = conn
+        .retrying(quick())
+        .on_failure(|attempt, error| reports.push((attempt, error.to_string())))
+        .transaction::<_, AppError>(|conn| {
+            runs += 1;
+            diesel::update(accounts::table)
+                .set(accounts::balance.eq(accounts::balance + 1))
+                .execute(conn)?;
+            match runs {
+                1 => Ok(fail(conn)?),
+                2 => Err(LockError::from(fail(conn).unwrap_err()).into()),
+                _ => Ok(()),
+            }
+        });
+    assert!(done.is_ok());
+    assert_eq!(runs, 3);
+    let texts = [
+        (1, "the database failed".to_owned()),
+        (2, "a lock failed".to_owned()),
+    ];
+    assert_eq!(reports, texts);
+    // What failed was rolled back.
+    let balances: Vec<i64> = accounts::table
+        .select(accounts::balance)
+        .load(conn)
+        .unwrap();
+    assert_eq!(balances, [101, 101]);
+}
+
+#[test]
+fn it_gives_up_after_its_attempts_and_before_its_deadline() {
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut connect(&database);
+    let attempts = |conn: &mut PgConnection, retry| {
+        let (mut runs, mut reports) = (0, 0);
+        let error = conn
+            .retrying(retry)
+            .on_failure(|_, _| reports += 1)
+            .transaction::<(), LockError>(|conn| {
+                runs += 1;
+                Ok(fail(conn)?)
+            })
+            .unwrap_err();
+        assert!(matches!(error, LockError::SerializationFailure { .. }));
+        assert_eq!(runs, reports);
+        runs
+    };
+    assert_eq!(attempts(conn, quick().attempts(4)), 4);
+    assert_eq!(attempts(conn, quick().attempts(0)), 1);
+    let hour = Duration::from_secs(3600);
+    let patient = Retry::new()
+        .backoff(hour, hour)
+        .deadline(Duration::from_secs(60));
+    assert_eq!(attempts(conn, patient), 1);
+}
+
+#[test]
+fn what_would_fail_again_is_not_run_again() {
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut connect(&database);
+    let mut runs = 0;
+    let error = conn.retrying(quick()).transaction::<(), AppError>(|conn| {
+        runs += 1;
+        conn.batch_execute("SELECT 1 / 0")?;
+        Ok(())
+    });
+    assert!(matches!(error, Err(AppError::Database(_))));
+    let error = conn.retrying(quick()).transaction::<(), AppError>(|_| {
+        runs += 1;
+        Err(AppError::Other("no"))
+    });
+    assert!(error.unwrap_err().source().is_none());
+    assert_eq!(runs, 2);
+}
+
+#[test]
+fn inside_an_outer_transaction_it_is_run_once() {
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut connect(&database);
+    let (mut outer, mut inner) = (0, 0);
+    conn.retrying(quick())
+        .transaction::<_, LockError>(|conn| {
+            outer += 1;
+            conn.retrying(quick()).transaction::<_, LockError>(|conn| {
+                inner += 1;
+                if inner < 3 { Ok(fail(conn)?) } else { Ok(()) }
+            })
+        })
+        .unwrap();
+    assert_eq!((outer, inner), (3, 3));
+}
+
+/// 16 threads, 10 accounts, random directions.
+fn transfers(transfer: impl Fn(&mut PgConnection, i32, i32) -> Result<(), LockError> + Sync) {
+    let database = database();
+    let conn = &mut connect(&database);
+    conn.batch_execute(
+        "DELETE FROM accounts; INSERT INTO accounts SELECT id, 'x', 1000 FROM generate_series(0, 9) AS id",
+    )
+    .unwrap();
+    let done = AtomicU32::new(0);
+    thread::scope(|scope| {
+        for thread in 0..16_i32 {
+            let (database, transfer, done) = (&database, &transfer, &done);
+            scope.spawn(move || {
+                let conn = &mut connect(database);
+                for turn in 0..20 {
+                    let from = (thread * 7 + turn * 3) % 10;
+                    let to = (from + 1 + (thread + turn) % 9) % 10;
+                    transfer(conn, from, to).unwrap();
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!(done.into_inner(), 320);
+    let balances: Vec<i64> = accounts::table
+        .select(accounts::balance)
+        .load(conn)
+        .unwrap();
+    assert_eq!(balances.iter().sum::<i64>(), 10_000);
+}
+
+fn add(conn: &mut PgConnection, id: i32, amount: i64) -> Result<(), LockError> {
+    // Read, then write: without a lock or SERIALIZABLE an update would be lost.
+    let balance: i64 = accounts::table
+        .find(id)
+        .select(accounts::balance)
+        .first(conn)?;
+    diesel::update(accounts::table.find(id))
+        .set(accounts::balance.eq(balance + amount))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn persistent() -> Retry {
+    quick().attempts(1_000)
+}
+
+#[test]
+fn transfers_under_serializable_all_end_and_the_sum_is_right() {
+    transfers(|conn, from, to| {
+        conn.retrying(persistent()).run(|conn| {
+            conn.build_transaction().serializable().run(|conn| {
+                add(conn, from, -1)?;
+                add(conn, to, 1)
+            })
+        })
+    });
+}
+
+#[test]
+fn transfers_under_row_locks_that_deadlock_all_end_and_the_sum_is_right() {
+    transfers(|conn, from, to| {
+        conn.batch_execute("SET deadlock_timeout = '2ms'")?;
+        conn.retrying(persistent()).transaction(|conn| {
+            conn.select_for_update::<i32, _>(accounts::table.find(from).select(accounts::id))?;
+            conn.select_for_update::<i32, _>(accounts::table.find(to).select(accounts::id))?;
+            add(conn, from, -1)?;
+            add(conn, to, 1)
+        })
+    });
+}
