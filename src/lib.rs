@@ -14,9 +14,9 @@
 //!
 //! # Row locks
 //!
-//! [`RowLockExt::select_for_update_nowait`] loads rows and locks them until the transaction ends,
-//! or fails at once if another transaction has locked one of them. It takes every select that
-//! PostgreSQL can lock, joins and boxed queries included.
+//! [`RowLockExt`] loads rows and locks them until the transaction ends. It takes every select that
+//! PostgreSQL can lock, joins and boxed queries included. [`RowLockDsl`] puts any [`RowLock`] on a
+//! query: the strengths, `OF` and `SKIP LOCKED`.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -41,6 +41,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Table locks
+//!
+//! [`TableLockExt`] locks whole tables, in the eight modes of [`TableLock`].
 //!
 //! # Advisory locks
 //!
@@ -87,6 +91,11 @@
 //!
 //! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
 //! [`is_retryable`](LockError::is_retryable) what can be done about it.
+//!
+//! # Deadlocks and serialization failures
+//!
+//! PostgreSQL resolves them by ending one of the transactions, which has to be run again:
+//! [`RetryExt::retrying`] does that.
 //!
 //! # Tests
 //!

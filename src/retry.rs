@@ -116,12 +116,14 @@ pub trait RetryExt: Connection<Backend = Pg> + Sized {
 
 impl<C: Connection<Backend = Pg>> RetryExt for C {}
 
+type Report<'c> = dyn FnMut(u32, &dyn StdError) + 'c;
+
 /// A connection whose transactions are run again when they fail, made by [`RetryExt::retrying`].
 #[must_use = "nothing is run before `transaction` or `run`"]
 pub struct Retrying<'c, C> {
     conn: &'c mut C,
     retry: Retry,
-    on_failure: Box<dyn FnMut(u32, &dyn StdError) + 'c>,
+    on_failure: Box<Report<'c>>,
 }
 
 impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {

@@ -177,7 +177,9 @@ fn add(conn: &mut PgConnection, id: i32, amount: i64) -> Result<(), LockError> {
 }
 
 fn persistent() -> Retry {
-    quick().attempts(1_000)
+    Retry::new()
+        .attempts(1_000)
+        .backoff(Duration::from_millis(1), Duration::from_millis(100))
 }
 
 #[test]
