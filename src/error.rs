@@ -194,6 +194,11 @@ impl LockError {
     }
 }
 
+/// Whether `error` will become [`LockError::TransactionAborted`].
+pub(crate) fn is_transaction_aborted(error: &Error) -> bool {
+    classify::condition(error) == Condition::TransactionAborted
+}
+
 /// Whether [`LockError::is_retryable`] is so for what `error` will become.
 pub(crate) fn is_retryable(error: &Error) -> bool {
     matches!(

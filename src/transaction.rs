@@ -8,7 +8,7 @@ use diesel::connection::{
 use diesel::pg::Pg;
 use diesel::result::{Error, QueryResult};
 
-use crate::LockError;
+use crate::{LockError, error};
 
 /// How many transactions are open: one, and a savepoint for each further one.
 pub(crate) fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
@@ -28,12 +28,32 @@ pub(crate) fn poison<C: Connection>(conn: &mut C) {
     C::TransactionManager::transaction_manager_status_mut(conn).set_in_error();
 }
 
+/// Runs `work`, also in a transaction that is aborted.
+///
+/// `work` must be something that only an aborted transaction refuses.
+pub(crate) fn even_if_aborted<C, T>(
+    conn: &mut C,
+    mut work: impl FnMut(&mut C) -> QueryResult<T>,
+) -> QueryResult<T>
+where
+    C: Connection<Backend = Pg>,
+{
+    work(conn).or_else(|error| match depth(conn) {
+        Ok(Some(depth)) => while_aborted(conn, depth, work),
+        // A `BEGIN` that Diesel does not know of.
+        Ok(None) if error::is_transaction_aborted(&error) => {
+            while_aborted(conn, NonZeroU32::MIN, work)
+        }
+        _ => Err(error),
+    })
+}
+
 /// Runs `work` although the transaction at `depth` is aborted, and leaves it aborted.
 ///
 /// The innermost savepoint is rolled back, or else the transaction, which is all that its owner
 /// can still do with it; then a statement that must fail aborts it anew, so that nothing that
 /// follows can be taken for part of the transaction that was lost.
-pub(crate) fn while_aborted<C, T>(
+fn while_aborted<C, T>(
     conn: &mut C,
     depth: NonZeroU32,
     work: impl FnOnce(&mut C) -> QueryResult<T>,

@@ -453,6 +453,10 @@ fn a_pooled_connection_takes_locks_and_a_poisoned_one_leaves_the_pool() {
     let mut guard = OwnedAdvisoryLockGuard::acquire(pool.get().unwrap(), "x", Wait::Block).unwrap();
     assert_eq!(backend_pid(&mut *guard), first);
 
+    drop(guard);
+    assert_eq!(advisory_locks(&database), 0);
+    let mut guard = OwnedAdvisoryLockGuard::acquire(pool.get().unwrap(), "x", Wait::Block).unwrap();
+
     // The lock stays with the first session, and nobody is lent a connection of which the guard
     // could not say that it is clean.
     let mut elsewhere = connect(&database);
@@ -476,4 +480,52 @@ fn guards_go_to_other_threads_with_their_connections() {
     let guard = OwnedAdvisoryLockGuard::connect(database.url(), "x", Wait::NoWait).unwrap();
     thread::spawn(move || drop(guard)).join().unwrap();
     assert_eq!(advisory_locks(&database), 0);
+}
+
+#[test]
+fn a_statement_that_never_ran_takes_nothing_from_the_guard_outside() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let mut outer = here.advisory_lock("x").unwrap();
+    // The prepared statement of the first lock is gone, and the second one fails.
+    outer.batch_execute("DEALLOCATE ALL").unwrap();
+    let error = outer.advisory_lock("x").map(drop).unwrap_err();
+    assert!(matches!(error, LockError::Database(_)), "{error:?}");
+    assert!(outer.is_held().unwrap());
+    assert!(there.try_advisory_lock("x").unwrap().is_none());
+}
+
+#[test]
+fn the_timeout_is_in_force_while_the_lock_is_taken_whatever_the_planner_does() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.batch_execute("SET geqo_threshold = 2").unwrap();
+    conn.transaction::<_, LockError, _>(|conn| {
+        conn.batch_execute("SET LOCAL lock_timeout = '700ms'")?;
+        let timeout = Duration::from_secs(3);
+        conn.advisory_lock_timeout("x", timeout)?.release()?;
+        conn.advisory_lock_all_timeout(["x", "y"], timeout)?
+            .release()?;
+        conn.advisory_xact_lock_timeout("x", timeout)?;
+        let setting = sql::<Text>("current_setting('lock_timeout')");
+        let setting: String = diesel::select(setting).get_result(conn)?;
+        assert_eq!(setting, "700ms");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_guard_lets_go_in_an_aborted_transaction_that_diesel_does_not_know_of() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let mut guard = conn.advisory_lock("x").unwrap();
+    guard.batch_execute("BEGIN").unwrap();
+    guard.batch_execute("SELECT 1 / 0").unwrap_err();
+    guard.release().unwrap();
+    assert_eq!(advisory_locks(&database), 0);
+    let error = LockError::from(conn.batch_execute("SELECT 1").unwrap_err());
+    assert!(matches!(error, LockError::TransactionAborted { .. }));
+    conn.batch_execute("ROLLBACK").unwrap();
+    conn.batch_execute("SELECT 1").unwrap();
 }

@@ -182,3 +182,16 @@ fn what_is_not_about_locks_comes_through_untouched() {
     let error = LockError::from(Error::NotFound);
     assert!(matches!(error, LockError::Database(Error::NotFound)));
 }
+
+#[test]
+fn a_server_that_is_gone_is_a_lost_connection() {
+    let server = diesel_locks::harness::TempPostgres::start().unwrap();
+    let mut conn = PgConnection::establish(server.url()).unwrap();
+    let guard = conn.advisory_lock("x").unwrap();
+    drop(server);
+    let error = guard.release().unwrap_err();
+    assert!(
+        matches!(error, LockError::ConnectionLost { .. }),
+        "{error:?}"
+    );
+}

@@ -170,9 +170,9 @@ impl<S: Scope> Statement for LockWithin<S> {
         out.push_sql(", locked AS MATERIALIZED (SELECT ");
         function::<M, K>(S::LOCK, key, out.reborrow())?;
         out.push_sql(
-            " FROM started) \
-             SELECT pg_backend_pid() FROM locked, before \
-             WHERE set_config('lock_timeout', timeout, true) IS NOT NULL",
+            " FROM started), restored AS MATERIALIZED (\
+             SELECT set_config('lock_timeout', timeout, true) FROM locked, before) \
+             SELECT pg_backend_pid() FROM restored",
         );
         Ok(())
     }

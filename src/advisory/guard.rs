@@ -1,5 +1,4 @@
 use std::fmt;
-use std::mem;
 use std::ops::{Deref, DerefMut};
 
 use diesel::connection::LoadConnection;
@@ -30,6 +29,9 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// kept by a commit. In an aborted transaction, letting go rolls back what PostgreSQL has given
 /// up already: to the innermost savepoint that Diesel made, or to the start. A savepoint that was
 /// made by a statement of one's own, after that, is lost.
+///
+/// Who lets go inside a transaction lets the next holder in before the commit, and that one does
+/// not see the work yet. Let go after the commit, or take a lock of the transaction.
 #[must_use = "the lock is let go as soon as the guard is dropped"]
 #[clippy::has_significant_drop]
 pub struct AdvisoryLockGuard<'c, C, L = AdvisoryLock>
@@ -39,6 +41,7 @@ where
 {
     conn: &'c mut C,
     held: SessionLocks<L>,
+    is_released: bool,
 }
 
 impl<C: LoadConnection<Backend = Pg>> AdvisoryLockGuard<'_, C> {
@@ -55,7 +58,11 @@ where
 {
     pub(super) fn acquire(conn: &'c mut C, locks: L, wait: Wait) -> Result<Self, LockError> {
         let held = SessionLocks::acquire(conn, locks, wait)?;
-        Ok(Self { conn, held })
+        Ok(Self {
+            conn,
+            held,
+            is_released: false,
+        })
     }
 
     /// The locks that were taken.
@@ -88,10 +95,9 @@ where
     /// [`LockError::ConnectionLost`]: the session is gone, and the lock with it.
     /// [`LockError::SessionChanged`]: the connection is at another session, and the one that took
     /// the lock may still have it. The connection is marked as broken.
-    pub fn release(self) -> Result<(), LockError> {
-        let released = self.held.release(self.conn);
-        mem::forget(self);
-        released
+    pub fn release(mut self) -> Result<(), LockError> {
+        self.is_released = true;
+        self.held.release(self.conn)
     }
 }
 
@@ -101,8 +107,10 @@ where
     L: AsRef<[AdvisoryLock]>,
 {
     fn drop(&mut self) {
-        // Drop has nobody to tell; `release` poisons the connection where it has to.
-        let _ = self.held.release(self.conn);
+        if !self.is_released {
+            // Drop has nobody to tell; `release` poisons the connection where it has to.
+            let _ = self.held.release(self.conn);
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
             }
             Err(error) => {
                 let error = LockError::from(error).after(wait);
-                match give_back_taken(conn, locks.as_ref(), &error) {
+                match give_back_taken(conn, locks.as_ref(), wait, &error) {
                     Some(lock) => Err(error.waiting_for(lock)),
                     None => Err(error),
                 }
@@ -72,16 +72,8 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
         C: LoadConnection<Backend = Pg>,
     {
         let locks = self.locks.as_ref();
-        let reply = give_back(conn, locks, self.backend_pid).or_else(|error| {
-            // Inside a transaction an error means that it is aborted, and was before: giving back
-            // a lock does not fail.
-            match transaction::depth(conn) {
-                Ok(Some(depth)) => transaction::while_aborted(conn, depth, |conn| {
-                    give_back(conn, locks, self.backend_pid)
-                }),
-                _ => Err(error),
-            }
-        });
+        let reply =
+            transaction::even_if_aborted(conn, |conn| give_back(conn, locks, self.backend_pid));
         let released = match reply {
             Ok(reply) => self
                 .check_session(&reply)
@@ -152,32 +144,31 @@ where
 ///
 /// Locks are taken one after the other, so all before the first that is not held are taken. The
 /// one that was waited for may be too: it may be granted in the same instant in which a timeout
-/// or a cancellation ends the wait.
+/// or a cancellation ends the wait. A lock that a wait has ended for was not held before, unlike
+/// one that a statement failed for without ever running: locks stack, and another guard may have
+/// it. So after all other errors nothing is given back, and the connection is poisoned.
 fn give_back_taken<C>(
     conn: &mut C,
     locks: &[AdvisoryLock],
+    wait: Wait,
     error: &LockError,
 ) -> Option<AdvisoryLock>
 where
     C: LoadConnection<Backend = Pg>,
 {
-    if matches!(
-        error,
-        LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. }
-    ) {
-        return None;
-    }
-    let given_back = match transaction::depth(conn) {
-        Ok(Some(depth)) => {
-            transaction::while_aborted(conn, depth, |conn| UnlockTaken.run(conn, locks))
-        }
-        _ => UnlockTaken.run(conn, locks),
+    let has_waited = match error {
+        LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. } => return None,
+        LockError::Timeout { .. }
+        | LockError::StatementTimeout { .. }
+        | LockError::Canceled { .. }
+        | LockError::Deadlock { .. } => wait != Wait::NoWait,
+        _ => false,
     };
-    match given_back {
-        Ok(reply) => reply.except.or(locks.last().copied()),
-        Err(_) => {
-            transaction::poison(conn);
-            None
-        }
+    if has_waited
+        && let Ok(reply) = transaction::even_if_aborted(conn, |conn| UnlockTaken.run(conn, locks))
+    {
+        return reply.except.or(locks.last().copied());
     }
+    transaction::poison(conn);
+    None
 }

@@ -77,9 +77,10 @@ impl Statement for LockAllWithin {
             &mut out,
         );
         out.push_sql(
-            ", done AS MATERIALIZED (SELECT min(n) AS n FROM taken WHERE NOT granted) \
-             SELECT pg_backend_pid(), n FROM done, before \
-             WHERE set_config('lock_timeout', timeout, true) IS NOT NULL",
+            ", done AS MATERIALIZED (SELECT min(n) AS n FROM taken WHERE NOT granted), \
+             restored AS MATERIALIZED (\
+             SELECT n, set_config('lock_timeout', timeout, true) FROM done, before) \
+             SELECT pg_backend_pid(), n FROM restored",
         );
         Ok(())
     }

@@ -18,8 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 ///
 /// # What drop does
 ///
-/// It waits for an answer of the server that is under way, for as long as the interval at most.
-/// If the server is silent, the connection and the thread that waits on it are left to the
+/// It waits until the lock is let go, for as long as the interval at most. If the server is silent, the connection and the thread that waits on it are left to the
 /// operating system's time limits for TCP, which `tcp_user_timeout` in the URL shortens.
 #[must_use = "the lock is let go as soon as the guard is dropped"]
 #[clippy::has_significant_drop]
@@ -27,7 +26,7 @@ pub struct WatchedAdvisoryLockGuard<C: LoadConnection<Backend = Pg>> {
     lock: AdvisoryLock,
     interval: Duration,
     lost: Receiver<LockError>,
-    returned: Receiver<OwnedAdvisoryLockGuard<C>>,
+    released: Receiver<Result<C, LockError>>,
     /// Open as long as the lock is to be watched.
     wanted: Option<Sender<()>>,
 }
@@ -42,12 +41,12 @@ impl<C: LoadConnection<Backend = Pg> + 'static> WatchedAdvisoryLockGuard<C> {
         let half = interval / 2;
         let (wanted_sender, wanted) = channel::bounded(0);
         let (lost_sender, lost) = channel::bounded(1);
-        let (returned_sender, returned) = channel::bounded(1);
+        let (released_sender, released) = channel::bounded(1);
         let (beat_sender, beats) = channel::unbounded();
         let spawn = |name: &str| thread::Builder::new().name(format!("{name} {lock}"));
 
         // One thread asks, and the other one notices when no answer comes.
-        let ask = move || ask_until_unwanted(guard, half, &wanted, &beat_sender, &returned_sender);
+        let ask = move || ask_until_unwanted(guard, half, &wanted, &beat_sender, &released_sender);
         spawn("ask for").spawn(ask).map_err(LockError::Watch)?;
         let listen = move || listen_until_lost(interval, &beats, &lost_sender);
         spawn("watch").spawn(listen).map_err(LockError::Watch)?;
@@ -55,17 +54,20 @@ impl<C: LoadConnection<Backend = Pg> + 'static> WatchedAdvisoryLockGuard<C> {
             lock,
             interval,
             lost,
-            returned,
+            released,
             wanted: Some(wanted_sender),
         })
     }
 
-    /// Delivers, once, why the lock must be taken for lost.
+    /// Delivers, once, why the lock must be taken for lost:
     ///
-    /// [`LockError::ConnectionLost`]: the server has ended the session, and the lock is free.
-    /// [`LockError::NotHeld`]: somebody released it through the same connection before.
-    /// [`LockError::Unresponsive`]: the server or the network is silent; the lock may be held
-    /// still, or not. Its holder should stop all the same.
+    /// - [`LockError::ConnectionLost`]: the server has ended the session, and the lock is free.
+    /// - [`LockError::NotHeld`]: somebody released it through the same connection before.
+    /// - [`LockError::Unresponsive`]: the server or the network is silent; the lock may be held
+    ///   still, or not. Its holder should stop all the same.
+    /// - Whatever else keeps the server from answering:
+    ///   [`TransactionAborted`](LockError::TransactionAborted), if the guard was in a transaction
+    ///   that had failed, [`SessionChanged`](LockError::SessionChanged) through a pooler.
     ///
     /// The channel is disconnected when the guard is gone.
     pub fn lost(&self) -> &Receiver<LockError> {
@@ -84,24 +86,23 @@ impl<C: LoadConnection<Backend = Pg> + 'static> WatchedAdvisoryLockGuard<C> {
     /// [`LockError::Unresponsive`]: the server does not answer. Else as for
     /// [`OwnedAdvisoryLockGuard::release`].
     pub fn release(mut self) -> Result<C, LockError> {
-        self.take_back()?.release()
-    }
-
-    fn take_back(&mut self) -> Result<OwnedAdvisoryLockGuard<C>, LockError> {
         drop(self.wanted.take());
-        let returned = self.returned.recv_timeout(self.interval);
-        returned.map_err(|_| LockError::Unresponsive {
-            after: self.interval,
-        })
+        match self.released.recv_timeout(self.interval) {
+            Ok(released) => released,
+            Err(_) => Err(LockError::Unresponsive {
+                after: self.interval,
+            }),
+        }
     }
 }
 
 impl<C: LoadConnection<Backend = Pg>> Drop for WatchedAdvisoryLockGuard<C> {
     fn drop(&mut self) {
-        // Nobody is there to be told; `release` has taken the guard out already.
+        // After `release` it is not wanted any more.
         if let Some(wanted) = self.wanted.take() {
             drop(wanted);
-            let _ = self.returned.recv_timeout(self.interval);
+            // Drop has nobody to tell.
+            let _ = self.released.recv_timeout(self.interval);
         }
     }
 }
@@ -115,13 +116,14 @@ impl<C: LoadConnection<Backend = Pg>> fmt::Debug for WatchedAdvisoryLockGuard<C>
     }
 }
 
-/// Asks the server at every `pause` whether the lock is held, and tells how that went.
+/// Asks the server at every `pause` whether the lock is held, and tells how that went. At last
+/// it lets go, so that nobody else has to wait for the server.
 fn ask_until_unwanted<C>(
     mut guard: OwnedAdvisoryLockGuard<C>,
     pause: Duration,
     wanted: &Receiver<()>,
     beats: &Sender<Result<(), LockError>>,
-    returned: &Sender<OwnedAdvisoryLockGuard<C>>,
+    released: &Sender<Result<C, LockError>>,
 ) where
     C: LoadConnection<Backend = Pg>,
 {
@@ -140,8 +142,8 @@ fn ask_until_unwanted<C>(
             break;
         }
     }
-    // If nobody takes it back, the guard is dropped here.
-    let _ = returned.send(guard);
+    // If nobody takes the connection back, it is dropped here.
+    let _ = released.send(guard.release());
 }
 
 /// Tells when the lock is lost, or when no answer has come for `interval`.

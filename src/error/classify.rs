@@ -41,15 +41,26 @@ fn database_condition(
     }
 }
 
-/// libpq sends no command on a dead connection, nor one with more parameters than the protocol
-/// can count.
+/// libpq sends no command on a dead connection, and for two reasons on one that is not.
 fn unsent_condition(message: &str) -> Condition {
-    if message.starts_with("number of parameters must be between") {
+    let is_misused = message.starts_with("number of parameters must be between")
+        || message.starts_with("another command is already in progress");
+    if is_misused {
         Condition::Unknown
     } else {
         Condition::ConnectionLost
     }
 }
+
+/// What libpq itself says of a connection that has broken, and how the server's last words begin.
+const LAST_WORDS: [&str; 6] = [
+    "server closed the connection unexpectedly",
+    "no connection to the server",
+    "could not receive data from server",
+    "could not send data to server",
+    "SSL ",
+    "terminating connection ",
+];
 
 fn server_condition(information: &dyn DatabaseErrorInformation) -> Condition {
     let text = information.message();
@@ -57,7 +68,12 @@ fn server_condition(information: &dyn DatabaseErrorInformation) -> Condition {
         .iter()
         .find_map(|(message, template)| Some((message, name_in(text, template)?)));
     let Some((message, relation)) = known else {
-        return Condition::Unknown;
+        let is_last = LAST_WORDS.iter().any(|words| text.starts_with(words));
+        return if is_last {
+            Condition::ConnectionLost
+        } else {
+            Condition::Unknown
+        };
     };
     let relation = relation.to_owned();
     match message {

@@ -51,8 +51,8 @@ impl TestDatabase {
     /// Else those of [`TempPostgres::start`].
     pub fn new() -> Result<Self, HarnessError> {
         let (server_url, server) = match env::var("DATABASE_URL") {
-            Ok(url) => (url, None),
-            Err(_) => {
+            Ok(url) if !url.is_empty() => (url, None),
+            _ => {
                 let server = shared_server()?;
                 (server.url().to_owned(), Some(server))
             }
@@ -144,14 +144,16 @@ fn unique_name() -> String {
 
 /// `server_url`, a URL or a string of libpq's keywords, for another database of the server.
 fn with_database(server_url: &str, name: &str) -> String {
-    let Some((scheme, rest)) = server_url.split_once("://") else {
-        // The last of several equal keywords counts.
-        return format!("{server_url} dbname={name}");
+    // Of several equal keywords or parameters the last one counts, also before a URL's path.
+    let is_url = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| server_url.starts_with(scheme));
+    let before = match (is_url, server_url.contains('?')) {
+        (false, _) => " ",
+        (true, false) => "?",
+        (true, true) => "&",
     };
-    let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(authority_end);
-    let parameters = rest.find('?').map_or("", |start| &rest[start..]);
-    format!("{scheme}://{authority}/{name}{parameters}")
+    format!("{server_url}{before}dbname={name}")
 }
 
 #[cfg(test)]
@@ -161,19 +163,24 @@ mod tests {
     #[test]
     fn a_server_url_becomes_that_of_a_database() {
         for (server, database) in [
-            ("postgres://localhost", "postgres://localhost/x"),
-            ("postgres://localhost/", "postgres://localhost/x"),
+            ("postgres://localhost", "postgres://localhost?dbname=x"),
             (
-                "postgres://me:secret@localhost:5433/app",
-                "postgres://me:secret@localhost:5433/x",
+                "postgres://me:secret@h:5433/app",
+                "postgres://me:secret@h:5433/app?dbname=x",
             ),
             (
                 "postgresql://h/app?sslmode=require",
-                "postgresql://h/x?sslmode=require",
+                "postgresql://h/app?sslmode=require&dbname=x",
             ),
-            ("postgres:///app?host=/tmp/a", "postgres:///x?host=/tmp/a"),
-            ("postgres://?host=/tmp/a", "postgres:///x?host=/tmp/a"),
+            (
+                "postgres:///?host=/tmp&dbname=app",
+                "postgres:///?host=/tmp&dbname=app&dbname=x",
+            ),
             ("host=/tmp dbname=app", "host=/tmp dbname=app dbname=x"),
+            (
+                "password=a://b dbname=app",
+                "password=a://b dbname=app dbname=x",
+            ),
         ] {
             assert_eq!(with_database(server, "x"), database);
         }

@@ -97,7 +97,11 @@ impl TempPostgres {
         watcher.start_server(&directory)?;
         let host = percent_encoded(&directory);
         Ok(Self {
-            url: format!("postgres://postgres@/postgres?host={host}&port=5432"),
+            // What the environment says of other servers is overruled.
+            url: format!(
+                "postgres://postgres@/?host={host}&hostaddr=&port=5432&options=\
+                 &target_session_attrs=any&sslmode=disable&dbname=postgres"
+            ),
             directory,
             _watcher: watcher,
         })
@@ -189,14 +193,23 @@ fn create_directory() -> Result<PathBuf, HarnessError> {
     }
 }
 
-/// The system's temporary directory, unless a socket's path would be too long in it.
+/// The system's temporary directory, or `/tmp` where that cannot serve: a socket's path would be
+/// too long in it, or would have a comma, which separates such paths for the server; or the user
+/// whom root has to choose may not make and remove directories in it.
 fn temporary_directory() -> PathBuf {
-    let directory = env::temp_dir();
     let longest_name = "/diesel_locks-4294967295-4294967295".len();
-    if directory.as_os_str().len() + longest_name > LONGEST_DIRECTORY {
-        return "/tmp".into();
-    }
-    directory
+    let can_serve = |directory: &PathBuf| {
+        let is_short = directory.as_os_str().len() + longest_name <= LONGEST_DIRECTORY;
+        let has_comma = directory.as_os_str().as_encoded_bytes().contains(&b',');
+        let is_everybodys = fs::metadata(directory)
+            .is_ok_and(|metadata| metadata.uid() != 0 || metadata.mode() & 0o003 == 0o003);
+        is_short && !has_comma && is_everybodys
+    };
+    // The server runs in its own directory, to which a relative path would be another one.
+    fs::canonicalize(env::temp_dir())
+        .ok()
+        .filter(can_serve)
+        .unwrap_or_else(|| "/tmp".into())
 }
 
 /// Puts a data directory in place: a copy of the template, or a new one that becomes it.
