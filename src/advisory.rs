@@ -36,16 +36,29 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 ///
 /// # Transactions
 ///
-/// For a session's lock none is needed, and none ends it. In an open transaction a failure leaves it aborted, as
-/// PostgreSQL does, but a refusal by [`try_advisory_lock`](Self::try_advisory_lock) or
+/// A session's lock needs no transaction, and none ends it. Whoever lets go of one inside a
+/// transaction lets the next holder in before the commit: let go afterwards, or take a lock of
+/// the transaction.
+///
+/// In an open transaction a failure leaves it aborted, as PostgreSQL does. A refusal by
+/// [`try_advisory_lock`](Self::try_advisory_lock) or
 /// [`advisory_lock_nowait`](Self::advisory_lock_nowait) is no failure for PostgreSQL: the
-/// transaction stays usable.
+/// transaction stays usable. After a wait that failed, one more round trip looks whether the
+/// lock was granted in that very instant, and gives it back; inside a transaction that takes four.
+///
+/// Under REPEATABLE READ and SERIALIZABLE a transaction sees the database as it was when its first
+/// statement *began*. If that is the one that waits for the lock, what the last holder did
+/// meanwhile is not seen: take a session's lock before the transaction, or use READ COMMITTED.
+///
+/// As everywhere in PostgreSQL, a closure that swallows the error of a failed statement and
+/// returns `Ok` is told that it was committed, although the server has rolled back.
 ///
 /// # Pools
 ///
 /// On a pooled connection the guard must be dropped before the connection is given back, which
 /// the borrow checker sees to. `PoolLockExt` takes locks on the pool itself, and a
-/// `LockAwareManager` keeps forgotten ones out of it.
+/// `LockAwareManager` keeps forgotten ones out of it. Where a failure leaves it open whether a
+/// lock is held, the connection is marked as broken, and a pool throws it away.
 ///
 /// # Poolers
 ///
@@ -148,7 +161,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
 
     /// Runs `work` under `lock`, and waits for it first.
     ///
-    /// Two round trips beyond the work. The lock is let go when `work` returns, in whatever way.
+    /// Two round trips beyond the work. The lock is let go when `work` returns, in whatever way;
+    /// in an aborted transaction, which stays aborted, that takes four.
     ///
     /// ```
     /// use diesel::prelude::*;
@@ -187,8 +201,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     ///
     /// One round trip, and one to let go, whatever their number. They are taken in the order of
     /// [`AdvisoryLocks`], so that callers which want some of the same locks cannot deadlock each
-    /// other; and if one cannot be had, none is kept. That takes a second round trip after a
-    /// failure, and four inside a transaction.
+    /// other; and if one cannot be had, none is kept. The server's time grows with the square of
+    /// their number: ten take 0.05 ms, a thousand take 0.1 s.
     ///
     /// # Errors
     ///
@@ -236,7 +250,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
         AdvisoryLockGuard::acquire(self, AdvisoryLocks::new(locks), Wait::NoWait)
     }
 
-    /// Takes all of `locks`, and waits for each of them for at most `timeout`.
+    /// Takes all of `locks`, and waits for each of them for at most `timeout`: for ten, up to ten
+    /// times as long.
     ///
     /// # Errors
     ///

@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Computed by django-pglock 1.8.0's `way, SHA-256, and by Ruby's, `Zlib.crc32`.
+    /// Computed in Python, as the sources of django-pglock 1.8.0 and with_advisory_lock 7.5.0 do.
     #[test]
     fn django_pglock_and_with_advisory_lock_have_the_same_keys() {
         for (name, django, ruby) in [

@@ -73,7 +73,7 @@
 //! ```
 //!
 //! A lock of the *transaction* needs no guard, because it ends with the transaction:
-//! `advisory_xact_lock`, and `transaction_with_advisory_lock`, which costs no round trip at all.
+//! `advisory_xact_lock`, and `transaction_with_advisory_lock`, which costs no further round trip.
 //!
 //! A lock is named by a string, a number or a pair of numbers: see [`LockKey`] for what that is to
 //! PostgreSQL, and [`AdvisoryLock`] for shared locks.

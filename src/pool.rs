@@ -122,8 +122,8 @@ where
     }
 }
 
-/// A connection manager around Diesel's own, whose pool never lends a connection on which a
-/// session still holds an advisory lock.
+/// A connection manager around Diesel's own, whose pool never lends a connection on which a guard
+/// of this crate still holds an advisory lock.
 ///
 /// A connection comes back with a lock if a guard was forgotten (`std::mem::forget`), or if the
 /// lock was taken by SQL of one's own. With Diesel's manager the next borrower has that lock
@@ -135,7 +135,8 @@ where
 ///   ends the count, and leaves the second way.
 /// - When the pool tests a connection before it lends it, which r2d2 does unless
 ///   `test_on_check_out(false)` is set, the test is `SELECT pg_advisory_unlock_all()`, instead of
-///   Diesel's `SELECT 1`. So locks by SQL of one's own are given back at that time.
+///   Diesel's `SELECT 1`. So locks by SQL of one's own are given back at that time; without the
+///   test, such a lock is lent with its connection.
 ///
 /// Neither costs a round trip more than Diesel's manager does.
 #[derive(Debug, Clone)]

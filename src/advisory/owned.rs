@@ -14,6 +14,8 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// else is as for [`AdvisoryLockGuard`](crate::AdvisoryLockGuard), what drop does in particular.
 ///
 /// When the process ends in any way, the server closes the session and frees the lock.
+/// `std::mem::forget` on this guard keeps the lock, and a pooled connection out of its pool, until
+/// then.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -53,6 +55,8 @@ impl OwnedAdvisoryLockGuard<PgConnection> {
     /// [`LockError::Connection`]: no connection could be opened.
     /// [`LockError::NotAvailable`]: with [`Wait::NoWait`], another session holds the lock.
     /// [`LockError::Timeout`]: with [`Wait::Timeout`], another session held it for so long.
+    /// [`LockError::Deadlock`]: unless it does not wait, and only if the connection has other locks.
+    /// [`LockError::ConnectionLost`]: the connection broke; nothing was taken.
     pub fn connect(
         database_url: &str,
         lock: impl Into<AdvisoryLock>,

@@ -23,6 +23,14 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// more call of `connect`, only if a contender takes longer than a few milliseconds, to ask the
 /// server who waits. When `run` returns, all threads have ended and all connections are dropped.
 ///
+/// `connect` must have a time limit of its own: the timeout begins when all are connected. A pool
+/// needs a connection more than there are contenders, if one of them may wait.
+///
+/// A contender that waits is let in as soon as it was seen: a wait with a timeout of its own shows
+/// as a wait, and not as a [`Timeout`](crate::LockError::Timeout), unless it ends within the few
+/// milliseconds before the server is asked. One that waits for somebody who is no contender is
+/// not settled, and loses its session when the time is over.
+///
 /// Seeing who waits needs PostgreSQL. On other backends a contender that waits for a lock runs
 /// into the timeout, and counts as [unsettled](Outcome::unsettled).
 ///
@@ -101,7 +109,9 @@ impl<F> Contention<F> {
     /// [`HarnessError::Observe`]: the server could not be asked who waits.
     /// [`HarnessError::Thread`]: the operating system gave no thread.
     ///
-    /// An outcome with [unsettled](Outcome::unsettled) contenders is not an error here.
+    /// An outcome with [unsettled](Outcome::unsettled) contenders is not an error here. The
+    /// attempt's own error type crosses threads: `Box<dyn Error + Send + Sync>` will do, and
+    /// `Box<dyn Error>` will not.
     ///
     /// # Panics
     ///

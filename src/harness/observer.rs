@@ -11,8 +11,7 @@ use diesel::{QueryResult, RunQueryDsl};
 /// A connection that the harness can use: every synchronous connection that Diesel has.
 ///
 /// This includes `PgConnection`, `SqliteConnection`, `MysqlConnection`, and r2d2's
-/// `PooledConnection` around any of them. It is implemented for all of them, and for no reason
-/// to be implemented by hand.
+/// `PooledConnection` around any of them. All of them have it already.
 pub trait HarnessConnection: Connection<Backend: 'static> + 'static {
     /// Loads one column of integers.
     #[doc(hidden)]

@@ -92,7 +92,7 @@ impl<E> Outcome<E> {
     }
 }
 
-/// Such as `1 granted, 1 failed`.
+/// In words: `1 granted, 1 failed`.
 impl<E> fmt::Display for Outcome<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} granted", self.granted())?;
