@@ -193,8 +193,6 @@ impl<F> Contention<F> {
                     .map_err(HarnessError::Thread)?;
                 threads.push(thread);
             }
-            // None is a time that no clock reaches.
-            let deadline = Instant::now().checked_add(self.timeout);
             if referee.all_ready() {
                 for _ in 0..self.contenders {
                     // One that has panicked meanwhile need not begin.
@@ -202,6 +200,8 @@ impl<F> Contention<F> {
                 }
             }
             drop(begin_sender);
+            // None is a time that no clock reaches.
+            let deadline = Instant::now().checked_add(self.timeout);
             let settled = referee.until_settled(deadline);
             drop(let_go_sender);
             referee.until_ended(deadline);
