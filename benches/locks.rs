@@ -2,13 +2,13 @@
 //!
 //! `cargo bench --bench locks` needs a C compiler and libpq's headers (Debian: `libpq-dev`) for
 //! the bare libpq, which is `libpq.c`. The rounds take turns, so that a machine whose speed drifts
-//! is as fast for one as for the other.
+//! is as fast for one as for the other. On one processor (`taskset -c 0 cargo bench --bench locks`)
+//! the figures are without the time that it takes to wake up another one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 use diesel_locks::harness::TestDatabase;
@@ -51,14 +51,13 @@ fn main() {
             );
         }));
         raw.push(time(|| {
-            diesel::sql_query("SELECT pg_advisory_lock($1)")
-                .bind::<BigInt, _>(42)
-                .execute(conn)
-                .unwrap();
-            let unlock = sql::<Bool>("SELECT pg_advisory_unlock(")
-                .bind::<BigInt, _>(42)
-                .sql(")");
-            assert!(unlock.get_result::<bool>(conn).unwrap());
+            for statement in [
+                "SELECT pg_advisory_lock($1)",
+                "SELECT pg_advisory_unlock($1)",
+            ] {
+                let statement = diesel::sql_query(statement).bind::<BigInt, _>(42);
+                statement.execute(conn).unwrap();
+            }
         }));
     }
     let [bare, guard, all, typed, raw] = nanoseconds.map(median);

@@ -202,7 +202,7 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     /// One round trip, and one to let go, whatever their number. They are taken in the order of
     /// [`AdvisoryLocks`], so that callers which want some of the same locks cannot deadlock each
     /// other; and if one cannot be had, none is kept. The server's time grows with the square of
-    /// their number: ten take 0.05 ms, a thousand take 0.1 s.
+    /// their number: ten take 0.1 ms, a thousand take 0.1 s.
     ///
     /// # Errors
     ///
