@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::BigInt;
 use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 
