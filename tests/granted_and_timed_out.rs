@@ -16,7 +16,7 @@ use diesel::sql_types::{BigInt, Bool, Integer};
 use diesel_locks::harness::TempPostgres;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
-use support::backend_pid;
+use support::{backend_pid, eventually};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -40,7 +40,7 @@ fn until(conn: &mut PgConnection, pid: i32, condition: &str) {
         .get_result(conn)
         .unwrap()
     };
-    assert!((0..100_000).any(|_| is_so(conn)), "never: {condition}");
+    eventually(|| is_so(conn));
 }
 
 /// Has `attempt` wait for the lock `x`, and be granted it too late.

@@ -14,7 +14,7 @@ use diesel::r2d2::{ConnectionManager, ManageConnection, Pool, PooledConnection};
 use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockAwareManager, LockError};
-use support::{advisory_locks, backend_pid};
+use support::{advisory_locks, backend_pid, eventually};
 
 type Manager = LockAwareManager<PgConnection>;
 
@@ -28,11 +28,6 @@ fn pool(database: &TestDatabase, size: u32) -> Pool<Manager> {
         .connection_timeout(Duration::from_secs(5))
         .build(manager(database))
         .unwrap()
-}
-
-/// Asks until the server has ended the sessions whose connections are closed.
-fn until_no_lock(database: &TestDatabase) {
-    assert!((0..10_000).any(|_| advisory_locks(database) == 0));
 }
 
 #[test]
@@ -100,7 +95,7 @@ fn a_forgotten_guard_closes_its_connection() {
     conn.advisory_lock("w").unwrap().release().unwrap();
     drop(conn);
     // At once, and not when the connection is lent again.
-    until_no_lock(&database);
+    eventually(|| advisory_locks(&database) == 0);
     assert_ne!(backend_pid(&mut pool.get().unwrap()), pid);
 }
 
@@ -112,7 +107,7 @@ fn without_a_test_at_check_out_a_forgotten_guard_closes_its_connection_too() {
     let mut conn = pool.get().unwrap();
     mem::forget(conn.advisory_lock("x").unwrap());
     drop(conn);
-    until_no_lock(&database);
+    eventually(|| advisory_locks(&database) == 0);
     pool.get().unwrap().batch_execute("SELECT 1").unwrap();
 }
 

@@ -4,6 +4,8 @@
 
 pub(crate) mod schema;
 
+use std::time::{Duration, Instant};
+
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
@@ -38,6 +40,14 @@ pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
     .get_result(&mut connect(database))
     .unwrap();
     assert!(ended);
+}
+
+/// Asks until it is so: the server ends a session a moment after its client has closed it.
+pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not so");
+    }
 }
 
 /// How many advisory locks are held, or waited for, in the database.
