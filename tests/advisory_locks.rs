@@ -19,7 +19,9 @@ use diesel_locks::{
     AdvisoryLock, AdvisoryLockGuard, LockError, LockKey, LockTarget, OwnedAdvisoryLockGuard, Wait,
 };
 use support::schema::accounts;
-use support::{advisory_locks, backend_pid, connect, database, eventually, terminate};
+use support::{
+    advisory_locks, backend_pid, connect, database, eventually, lock_timeout, terminate,
+};
 
 #[test]
 fn a_query_runs_under_the_lock() {
@@ -188,35 +190,30 @@ fn a_refusal_leaves_the_transaction_usable() {
 fn a_timeout_is_measured_by_the_server_and_put_back() {
     let database = TestDatabase::new().unwrap();
     let (mut here, mut there) = (connect(&database), connect(&database));
-    let setting = |conn: &mut PgConnection| -> String {
-        diesel::select(sql::<Text>("current_setting('lock_timeout')"))
-            .get_result(conn)
-            .unwrap()
-    };
     let short = Duration::from_millis(20);
     there.batch_execute("SET lock_timeout = '2min'").unwrap();
 
     let guard = here.advisory_lock("x").unwrap();
     let error = there.advisory_lock_timeout("x", short).unwrap_err();
     assert!(matches!(error, LockError::Timeout { .. }) && error.is_contention());
-    assert_eq!(setting(&mut there), "2min");
+    assert_eq!(lock_timeout(&mut there), "2min");
     drop(guard);
 
     there
         .transaction::<_, LockError, _>(|conn| {
             conn.batch_execute("SET LOCAL lock_timeout = '1500ms'")?;
             conn.advisory_lock_timeout("x", short)?.release()?;
-            assert_eq!(setting(conn), "1500ms");
+            assert_eq!(lock_timeout(conn), "1500ms");
             Ok(())
         })
         .unwrap();
-    assert_eq!(setting(&mut there), "2min");
+    assert_eq!(lock_timeout(&mut there), "2min");
     there
         .advisory_lock_timeout("x", Duration::MAX)
         .unwrap()
         .release()
         .unwrap();
-    assert_eq!(setting(&mut there), "2min");
+    assert_eq!(lock_timeout(&mut there), "2min");
     assert_eq!(advisory_locks(&database), 0);
 }
 
@@ -501,9 +498,7 @@ fn the_timeout_is_in_force_while_the_lock_is_taken_whatever_the_planner_does() {
         conn.advisory_lock_all_timeout(["x", "y"], timeout)?
             .release()?;
         conn.advisory_xact_lock_timeout("x", timeout)?;
-        let setting = sql::<Text>("current_setting('lock_timeout')");
-        let setting: String = diesel::select(setting).get_result(conn)?;
-        assert_eq!(setting, "700ms");
+        assert_eq!(lock_timeout(conn), "700ms");
         Ok(())
     })
     .unwrap();

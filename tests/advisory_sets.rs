@@ -7,13 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget};
-use support::{advisory_locks, backend_pid, connect, terminate};
+use support::{advisory_locks, backend_pid, connect, lock_timeout, terminate};
 
 /// One of each kind, and the ends of the key spaces.
 fn every_kind() -> Vec<AdvisoryLock> {
@@ -136,16 +134,11 @@ fn the_callers_timeout_is_put_back() {
         conn.batch_execute("SET LOCAL lock_timeout = '1500ms'")?;
         let timeout = Duration::from_millis(20);
         conn.advisory_lock_all_timeout([1, 2], timeout)?.release()?;
-        let setting: String =
-            diesel::select(sql::<Text>("current_setting('lock_timeout')")).get_result(conn)?;
-        assert_eq!(setting, "1500ms");
+        assert_eq!(lock_timeout(conn), "1500ms");
         Ok(())
     })
     .unwrap();
-    let setting: String = diesel::select(sql::<Text>("current_setting('lock_timeout')"))
-        .get_result(&mut conn)
-        .unwrap();
-    assert_eq!(setting, "90s");
+    assert_eq!(lock_timeout(&mut conn), "90s");
 }
 
 #[test]

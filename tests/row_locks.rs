@@ -5,16 +5,14 @@ mod support;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel::sql_types::Text;
 use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, RowLock};
 use support::schema::{accounts, jobs};
-use support::{connect, database};
+use support::{connect, database, lock_timeout};
 
 #[derive(Debug, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = accounts, check_for_backend(Pg))]
@@ -256,9 +254,7 @@ fn every_way_to_wait_is_told_apart() {
             });
             assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
             there.select_for_update_timeout::<Account, _>(accounts::table.find(2), short)?;
-            let setting = sql::<Text>("current_setting('lock_timeout')");
-            let setting: String = diesel::select(setting).get_result(there)?;
-            assert_eq!(setting, "90s");
+            assert_eq!(lock_timeout(there), "90s");
             Ok(())
         })
     })

@@ -5,14 +5,12 @@ mod support;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
 use diesel_locks::harness::Contention;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, TableLock, Wait};
 use support::schema::{accounts, jobs};
-use support::{connect, database};
+use support::{connect, database, lock_timeout};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -88,18 +86,13 @@ fn a_timeout_is_put_back() {
     there.batch_execute("SET lock_timeout = '1min'").unwrap();
     there
         .transaction::<_, LockError, _>(|conn| {
-            let setting = |conn: &mut PgConnection| -> String {
-                diesel::select(sql::<Text>("current_setting('lock_timeout')"))
-                    .get_result(conn)
-                    .unwrap()
-            };
             let mode = TableLock::Exclusive;
             let late =
                 conn.transaction(|conn| conn.lock_table_timeout::<accounts::table>(mode, SHORT));
             assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
-            assert_eq!(setting(conn), "1min");
+            assert_eq!(lock_timeout(conn), "1min");
             conn.lock_table_timeout::<jobs::table>(mode, SHORT)?;
-            assert_eq!(setting(conn), "1min");
+            assert_eq!(lock_timeout(conn), "1min");
             let late = conn.transaction(|conn| {
                 conn.lock_tables::<(jobs::table, accounts::table)>(mode, Wait::Timeout(SHORT))
             });

@@ -15,7 +15,7 @@ use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, LockTarget, Wait};
 use support::schema::accounts;
-use support::{advisory_locks, backend_pid, connect, database, terminate};
+use support::{advisory_locks, backend_pid, connect, database, lock_timeout, terminate};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -86,9 +86,7 @@ fn a_timeout_is_measured_by_the_server_and_put_back() {
             };
             assert_eq!(target, Some(LockTarget::Advisory("x".into())));
             conn.advisory_xact_lock_timeout("y", SHORT)?;
-            let setting: String =
-                diesel::select(sql::<Text>("current_setting('lock_timeout')")).get_result(conn)?;
-            assert_eq!(setting, "1min");
+            assert_eq!(lock_timeout(conn), "1min");
             Ok(())
         })
         .unwrap();

@@ -10,7 +10,7 @@ use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Integer};
+use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_locks::harness::TestDatabase;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
@@ -26,6 +26,13 @@ pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
 
 pub(crate) fn backend_pid<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> i32 {
     diesel::select(sql::<Integer>("pg_backend_pid()"))
+        .get_result(conn)
+        .unwrap()
+}
+
+/// The lock timeout that is in force, in the words of whoever set it.
+pub(crate) fn lock_timeout<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> String {
+    diesel::select(sql::<Text>("current_setting('lock_timeout')"))
         .get_result(conn)
         .unwrap()
 }
