@@ -20,8 +20,8 @@ use super::{HarnessError, TempPostgres};
 /// # What drop does
 ///
 /// Dropping the value drops the database, and disconnects whoever is connected to it. It is
-/// silent if that fails. On the server of `DATABASE_URL` a process that is killed leaves the
-/// database behind; its name begins with `diesel_locks_`.
+/// silent if that fails. On the server of `DATABASE_URL`, a process that ends without dropping the
+/// value leaves the database behind; its name begins with `diesel_locks_`.
 ///
 /// ```
 /// use diesel::prelude::*;
