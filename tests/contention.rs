@@ -283,8 +283,14 @@ fn connections_that_cannot_be_had_are_errors_and_not_hangs() {
     let attempt = |conn: &mut diesel::r2d2::PooledConnection<_>| wait_for_account(conn);
     let error = Contention::new(|| pool.get()).run(attempt).unwrap_err();
     assert!(matches!(error, HarnessError::Observe(_)));
-    let error = Contention::new(|| pool.get()).contenders(3).run(attempt);
+    // Nobody begins when one cannot.
+    let attempts = AtomicUsize::new(0);
+    let error = Contention::new(|| pool.get()).contenders(3).run(|_| {
+        attempts.fetch_add(1, Ordering::Relaxed);
+        Ok::<_, LockError>(())
+    });
     assert!(matches!(error, Err(HarnessError::Connect { .. })));
+    assert_eq!(attempts.into_inner(), 0);
     assert_eq!(pool.state().idle_connections, 2);
 }
 
