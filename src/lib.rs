@@ -126,6 +126,7 @@ mod key;
 mod pool;
 mod retry;
 mod row;
+mod sql;
 mod table;
 mod transaction;
 mod wait;

@@ -3,10 +3,11 @@ use std::time::Duration;
 
 use diesel::associations::HasTable;
 use diesel::connection::Connection;
-use diesel::pg::{Pg, PgQueryBuilder};
-use diesel::query_builder::{QueryBuilder, QueryFragment};
+use diesel::pg::Pg;
+use diesel::query_builder::QueryFragment;
 use diesel::result::QueryResult;
 
+use crate::sql::as_sql;
 use crate::wait::{self, Wait};
 use crate::{LockError, transaction};
 
@@ -221,9 +222,7 @@ pub trait LockableTable {
 
 impl<T: HasTable<Table = T> + QueryFragment<Pg>> LockableTable for T {
     fn name() -> QueryResult<String> {
-        let mut builder = PgQueryBuilder::default();
-        T::table().to_sql(&mut builder, &Pg)?;
-        Ok(builder.finish())
+        as_sql(&T::table())
     }
 }
 

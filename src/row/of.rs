@@ -1,10 +1,11 @@
 use std::marker::PhantomData;
 
 use diesel::QueryResult;
-use diesel::pg::{Pg, PgQueryBuilder};
-use diesel::query_builder::{AstPass, QueryBuilder, QueryFragment};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::query_source::QuerySource;
-use diesel::result::Error;
+
+use crate::sql::as_sql;
 
 /// A [`RowLock`](crate::RowLock) on the rows of all tables of the query.
 #[derive(Debug, Clone, Copy)]
@@ -90,17 +91,6 @@ tuples! {
     A B;
     A B C;
     A B C D;
-}
-
-fn as_sql(table: &impl QueryFragment<Pg>) -> QueryResult<String> {
-    let mut builder = PgQueryBuilder::default();
-    table
-        .to_sql(&mut builder, &Pg)
-        .map_err(|error| match error {
-            Error::QueryBuilderError(_) => error,
-            other => Error::QueryBuilderError(Box::new(other)),
-        })?;
-    Ok(builder.finish())
 }
 
 /// The last of the quoted identifiers of `"schema"."table"` or `"table" AS "alias"`, in which a
