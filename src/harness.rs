@@ -32,6 +32,9 @@ mod observer;
 mod outcome;
 mod referee;
 mod server;
+// Nothing records into it yet.
+#[cfg_attr(not(test), expect(dead_code))]
+mod transcript;
 
 pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
 pub use database::TestDatabase;
@@ -40,3 +43,4 @@ pub use hold::Hold;
 pub use observer::HarnessConnection;
 pub use outcome::Outcome;
 pub use server::TempPostgres;
+pub use transcript::Transcript;
