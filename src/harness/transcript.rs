@@ -2,6 +2,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 mod examples;
+mod mermaid;
 mod rows;
 mod text;
 mod words;
@@ -83,6 +84,14 @@ impl Transcript {
             step: step.to_owned(),
             what,
         });
+    }
+
+    /// As a [Mermaid](https://mermaid.js.org) sequence diagram, for Markdown that draws such.
+    ///
+    /// A step is a note over its session, and a wait an arrow to each session that is in its way.
+    /// Of an error it has the first line. It costs no round trip.
+    pub fn to_mermaid(&self) -> String {
+        mermaid::Mermaid(self).to_string()
     }
 
     /// The sessions' names, for the heads of the columns.
