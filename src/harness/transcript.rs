@@ -4,6 +4,7 @@ use std::time::Duration;
 mod examples;
 mod mermaid;
 mod rows;
+mod svg;
 mod text;
 mod words;
 
@@ -92,6 +93,15 @@ impl Transcript {
     /// Of an error it has the first line. It costs no round trip.
     pub fn to_mermaid(&self) -> String {
         mermaid::Mermaid(self).to_string()
+    }
+
+    /// As a drawing in SVG 1.1, for a file of its own.
+    ///
+    /// It has its own background, and needs no font, style or script from elsewhere. Time goes
+    /// downwards, in the order of the events and not to scale. Of an error it has the first line.
+    /// It costs no round trip.
+    pub fn to_svg(&self) -> String {
+        svg::Svg(self).to_string()
     }
 
     /// The sessions' names, for the heads of the columns.
