@@ -24,23 +24,34 @@
 //! # }
 //! ```
 
+mod blocked;
 mod contention;
 mod database;
 mod error;
 mod hold;
 mod observer;
 mod outcome;
+mod pending;
 mod referee;
+mod scenario;
 mod server;
-// Nothing records into it yet.
-#[cfg_attr(not(test), expect(dead_code))]
+mod session;
+mod stage;
+mod step;
+mod transaction;
 mod transcript;
 
+pub use blocked::Blocked;
 pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
 pub use database::TestDatabase;
 pub use error::HarnessError;
 pub use hold::Hold;
 pub use observer::HarnessConnection;
 pub use outcome::Outcome;
+pub use pending::Pending;
+pub use scenario::Scenario;
 pub use server::TempPostgres;
+pub use session::Session;
+pub use step::{StepError, StepProblem};
+pub use transaction::{IsolationLevel, begin, begin_at, commit, rollback};
 pub use transcript::Transcript;

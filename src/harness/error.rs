@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use diesel::ConnectionError;
 
+use super::{StepProblem, Transcript};
+
 /// What keeps a test from being run: no connection, no server, no disk.
 ///
 /// What the lock itself answers is not here but in the [`Outcome`](crate::harness::Outcome).
@@ -18,11 +20,37 @@ pub enum HarnessError {
         /// What the caller's function returned.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A session's connection, or the one that observes the sessions, could not be opened.
+    #[error("session \"{session}\" could not connect")]
+    ConnectSession {
+        /// The session's name.
+        session: String,
+        /// What the caller's function returned.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Two sessions were to have the same name.
+    #[error("there is a session \"{session}\" already")]
+    DuplicateSession {
+        /// The name.
+        session: String,
+    },
+    /// A step did not do what it was to.
+    #[error("step \"{step}\" of session \"{session}\" {problem}\n{transcript}")]
+    Step {
+        /// The session's name.
+        session: String,
+        /// The step's label.
+        step: String,
+        /// What is wrong with it.
+        problem: StepProblem,
+        /// What had happened until then.
+        transcript: Box<Transcript>,
+    },
     /// The server could not be asked who waits, for want of one more connection or of an answer.
-    #[error("the server could not be asked which contenders wait")]
+    #[error("the server could not be asked who waits")]
     Observe(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The operating system gave no thread.
-    #[error("no thread could be started for a contender")]
+    #[error("no thread could be started for a session")]
     Thread(#[source] io::Error),
     /// The test is broken: contenders had neither failed, nor been granted the lock, nor been
     /// seen to wait for one another when the time was over.

@@ -1,0 +1,34 @@
+use std::fmt;
+
+/// What a step waits for, as the server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocked {
+    pub(super) by: Vec<String>,
+    pub(super) lock: String,
+}
+
+impl Blocked {
+    /// The names of the sessions that it waits for, in the order in which they were opened: those
+    /// that hold the lock, and those that wait for it and are to have it first.
+    pub fn by(&self) -> &[String] {
+        &self.by
+    }
+
+    /// The lock in words: its mode in `pg_locks`, and what is locked, such as
+    /// `ShareLock on a row of accounts`. It is empty where there is no lock, as for a
+    /// `DEFERRABLE` transaction that waits for its snapshot.
+    pub fn lock(&self) -> &str {
+        &self.lock
+    }
+}
+
+/// In words: `waits for first: ShareLock on a row of accounts`.
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waits for {}", self.by.join(", "))?;
+        match self.lock.as_str() {
+            "" => Ok(()),
+            lock => write!(f, ": {lock}"),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam::channel::Receiver;
+
+use super::stage::{Stage, Until};
+use super::{Blocked, HarnessError, StepError, StepProblem};
+use crate::LockError;
+
+/// What a step has come to: what it returned, or the message that it panicked with.
+type Ended<T, E> = Result<Result<T, E>, String>;
+
+/// A step that was launched by [`Session::start`](super::Session::start).
+///
+/// Dropping it lets the step go on, and discards what it returns.
+#[must_use = "what a step returns is in its `join`"]
+pub struct Pending<T, E = LockError> {
+    stage: Arc<Stage>,
+    session: usize,
+    label: String,
+    /// The step's number among those of its session, if it could be launched.
+    started: Result<u64, StepProblem>,
+    results: Receiver<Ended<T, E>>,
+}
+
+impl<T, E> Pending<T, E> {
+    pub(super) fn new(
+        stage: Arc<Stage>,
+        session: usize,
+        label: &str,
+        started: Result<u64, StepProblem>,
+        results: Receiver<Ended<T, E>>,
+    ) -> Self {
+        Self {
+            stage,
+            session,
+            label: label.to_owned(),
+            started,
+            results,
+        }
+    }
+
+    /// Returns as soon as the server says that this step waits for other sessions of the
+    /// scenario, and for which.
+    ///
+    /// The server is asked on the observer's connection, a third of a millisecond after the step
+    /// began for the first time, and then less and less often; twice when it says yes. Waits for
+    /// anything else do not count, such as sessions that are not of the scenario.
+    ///
+    /// # Errors
+    ///
+    /// [`HarnessError::Step`]: the step has ended instead, which [`join`](Self::join) tells more
+    /// of; or it neither ended nor waited within the scenario's time, and was cancelled; or it
+    /// could not be launched.
+    /// [`HarnessError::Observe`]: the server could not be asked.
+    pub fn wait_blocked(&mut self) -> Result<Blocked, HarnessError> {
+        self.settle()?
+            .ok_or_else(|| self.error(StepProblem::NotBlocked))
+    }
+
+    /// Whether the step has ended. It costs no round trip.
+    pub fn is_finished(&self) -> bool {
+        match self.started {
+            Ok(serial) => self.stage.has_ended(self.session, serial),
+            Err(_) => true,
+        }
+    }
+
+    /// Waits until the step has ended, and returns what it returned.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Session::run`](super::Session::run).
+    pub fn join(self) -> Result<T, StepError<E>> {
+        self.wait(Until::Ended).map_err(StepError::Broken)?;
+        match self.results.try_recv() {
+            Ok(Ok(Ok(done))) => Ok(done),
+            Ok(Ok(Err(error))) => Err(StepError::Failed(error)),
+            Ok(Err(message)) => Err(self.error(StepProblem::Panicked { message }).into()),
+            Err(_) => Err(self.error(StepProblem::SessionEnded).into()),
+        }
+    }
+
+    /// Waits until the step has ended or waits, and returns for what it waits.
+    pub(super) fn settle(&self) -> Result<Option<Blocked>, HarnessError> {
+        self.wait(Until::Settled)?;
+        Ok(match self.is_finished() {
+            true => None,
+            false => self.stage.blocked(self.session),
+        })
+    }
+
+    /// Waits for this step, unless it has ended before a later one of its session.
+    fn wait(&self, until: Until) -> Result<(), HarnessError> {
+        match &self.started {
+            Ok(_) if self.is_finished() => Ok(()),
+            Ok(_) => self.stage.wait(&[self.session], until),
+            Err(problem) => Err(self.error(problem.clone())),
+        }
+    }
+
+    pub(super) fn error(&self, problem: StepProblem) -> HarnessError {
+        self.stage.error(self.session, &self.label, problem)
+    }
+}
+
+impl<T, E> fmt::Debug for Pending<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending")
+            .field("step", &self.label)
+            .field("is_finished", &self.is_finished())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+use std::cell::OnceCell;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use super::stage::Stage;
+use super::{HarnessError, Session, Transcript};
+
+/// The time after which a test is taken for broken.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Named sessions that take steps in the order that the test writes.
+///
+/// Each [`Session`] has a thread and a connection of its own. [`Session::run`] does a step and
+/// waits for it; [`Session::start`] launches one that may have to wait for another session, and
+/// [`Pending::wait_blocked`](super::Pending::wait_blocked) returns when the server says that it
+/// does. No sleep decides anything, so the order of what happens is the same every time.
+///
+/// The steps are closures over the connection, so application code can be tested as it stands.
+/// The connections are made by the function that is given to [`new`](Self::new): one for each
+/// session, and one more to ask the server who waits. They may come from a pool of so many. That
+/// function must have a time limit of its own.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// use diesel::prelude::*;
+/// use diesel_locks::{harness::Scenario, prelude::*};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = database()?;
+/// fn balance(conn: &mut PgConnection) -> Result<Vec<i64>, diesel_locks::LockError> {
+///     conn.select_for_update(accounts::table.find(1).select(accounts::balance))
+/// }
+///
+/// let scenario = Scenario::new(|| PgConnection::establish(database.url()));
+/// let first = scenario.session("first")?;
+/// let second = scenario.session("second")?;
+///
+/// first.begin()?;
+/// let before = first.run("read", balance)?;
+/// second.begin()?;
+/// let mut read = second.start("read", balance);
+/// assert_eq!(read.wait_blocked()?.by(), ["first"]);
+///
+/// first.run("write", |conn| {
+///     let account = diesel::update(accounts::table.find(1));
+///     account.set(accounts::balance.eq(accounts::balance + 1)).execute(conn)
+/// })?;
+/// first.commit()?;
+/// assert_eq!(read.join()?, [before[0] + 1]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # When it ends
+///
+/// A step that has not ended when the time is over (20 s after the first session, or
+/// [`timeout`](Self::timeout)) is cancelled, and the error shows the [`Transcript`]. A session
+/// that is dropped while it does a step has that cancelled too. Every session ends with a
+/// `ROLLBACK` and with its advisory locks given back, so that no lock is left when the drop
+/// returns, also if the connection goes back to a pool. A step that hangs without a statement
+/// on the server, such as an endless loop, can't be stopped: its thread is left to itself after
+/// a few seconds, and its session is ended by the server.
+pub struct Scenario<F> {
+    connect: F,
+    timeout: Duration,
+    stage: OnceCell<Arc<Stage>>,
+}
+
+impl<F> Scenario<F> {
+    /// No sessions yet; `connect` makes their connections. It does nothing on the server.
+    pub fn new<C, X>(connect: F) -> Self
+    where
+        F: Fn() -> Result<C, X>,
+    {
+        Self {
+            connect,
+            timeout: TIMEOUT,
+            stage: OnceCell::new(),
+        }
+    }
+
+    /// The time, from the first session on, after which the test is taken for broken. It decides
+    /// nothing in one that is not.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Opens a session. The first one opens the observer's connection too.
+    ///
+    /// Beyond connecting, it costs one round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`HarnessError::ConnectSession`]: `connect` failed.
+    /// [`HarnessError::DuplicateSession`]: another session has this name.
+    /// [`HarnessError::Thread`]: the operating system gave no thread.
+    pub fn session<C, X>(&self, name: &str) -> Result<Session<C>, HarnessError>
+    where
+        F: Fn() -> Result<C, X>,
+        X: Into<Box<dyn Error + Send + Sync>>,
+        C: LoadConnection<Backend = Pg> + Send + 'static,
+    {
+        let connect = || {
+            (self.connect)().map_err(|error| HarnessError::ConnectSession {
+                session: name.to_owned(),
+                source: error.into(),
+            })
+        };
+        let stage = match self.stage.get() {
+            Some(stage) => stage,
+            None => {
+                let stage = Stage::new(connect()?);
+                stage.begin(self.timeout);
+                self.stage.get_or_init(|| Arc::new(stage))
+            }
+        };
+        Session::open(stage, name, connect()?)
+    }
+
+    /// What has happened so far. It costs no round trip.
+    pub fn transcript(&self) -> Transcript {
+        let stage = self.stage.get();
+        stage.map(|stage| stage.transcript()).unwrap_or_default()
+    }
+}
+
+impl<F> fmt::Debug for Scenario<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,225 @@
+use std::any::Any;
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam::channel::{self, Receiver, Sender};
+use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::sql_types::Integer;
+
+use super::stage::Stage;
+use super::transcript::What;
+use super::{HarnessError, IsolationLevel, Pending, StepError, StepProblem, transaction};
+
+/// What a session sends when it ends: whatever it has, it gives back, and is seen to have.
+const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
+
+type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
+
+/// A named session of a [`Scenario`](super::Scenario), with a thread and a connection of its own.
+///
+/// It does one step after another. A step is a closure over the connection; it crosses to the
+/// session's thread, and so must own what it uses (`move`). Its error is of any type that says
+/// what it is (`Display`), such as [`LockError`](crate::LockError), Diesel's or the application's own.
+///
+/// A transaction that goes on over several steps is begun by [`begin`](Self::begin), which
+/// Diesel knows of, unlike a `BEGIN` of one's own.
+#[must_use = "a session ends when it is dropped"]
+pub struct Session<C> {
+    stage: Arc<Stage>,
+    index: usize,
+    /// None when the session is to end.
+    jobs: Option<Sender<Job<C>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<C> Session<C> {
+    /// Does a step, and returns what it returns when it has ended.
+    ///
+    /// It adds nothing to the step's own round trips.
+    ///
+    /// # Errors
+    ///
+    /// [`StepError::Failed`]: the step's own error.
+    /// [`StepError::Broken`]: it panicked, or had not ended when the time was over; or an
+    /// earlier step of the session still waits; or the session has ended.
+    pub fn run<T, E>(
+        &self,
+        label: &str,
+        step: impl FnOnce(&mut C) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, StepError<E>>
+    where
+        T: Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        self.start(label, step).join()
+    }
+
+    /// Launches a step that may have to wait for another session.
+    ///
+    /// What keeps it from being launched is told by the methods of [`Pending`]. The step goes on
+    /// if the value is dropped.
+    pub fn start<T, E>(
+        &self,
+        label: &str,
+        step: impl FnOnce(&mut C) -> Result<T, E> + Send + 'static,
+    ) -> Pending<T, E>
+    where
+        T: Send + 'static,
+        E: fmt::Display + Send + 'static,
+    {
+        let (sender, results) = channel::bounded(1);
+        let started = self.launch(label, move |conn| {
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| step(conn)));
+            let (what, result) = match ended {
+                Ok(Ok(done)) => (What::Done, Ok(Ok(done))),
+                Ok(Err(error)) => (What::Failed(error.to_string()), Ok(Err(error))),
+                Err(payload) => {
+                    let message = message(&*payload);
+                    (What::Panicked(message.clone()), Err(message))
+                }
+            };
+            // Nobody may want to know.
+            let _ = sender.send(result);
+            what
+        });
+        Pending::new(Arc::clone(&self.stage), self.index, label, started, results)
+    }
+
+    fn launch(
+        &self,
+        label: &str,
+        step: impl FnOnce(&mut C) -> What + Send + 'static,
+    ) -> Result<u64, StepProblem> {
+        let jobs = self.jobs.as_ref().ok_or(StepProblem::SessionEnded)?;
+        let serial = self.stage.start(self.index, label)?;
+        let (stage, index) = (Arc::clone(&self.stage), self.index);
+        let job = Box::new(move |conn: &mut C| stage.end(index, serial, step(conn)));
+        jobs.send(job).map_err(|_| StepProblem::SessionEnded)?;
+        Ok(serial)
+    }
+}
+
+impl<C> Session<C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    /// Begins the session's thread, on its connection.
+    pub(super) fn open(stage: &Arc<Stage>, name: &str, mut conn: C) -> Result<Self, HarnessError> {
+        let pid = diesel::select(sql::<Integer>("pg_backend_pid()"))
+            .get_result(&mut conn)
+            .map_err(|error| HarnessError::ConnectSession {
+                session: name.to_owned(),
+                source: error.into(),
+            })?;
+        let Some(index) = stage.enter(name, pid) else {
+            return Err(HarnessError::DuplicateSession {
+                session: name.to_owned(),
+            });
+        };
+        let (sender, jobs) = channel::unbounded();
+        let ending = Ending(Arc::clone(stage), index);
+        let thread = thread::Builder::new()
+            .name(format!("session {name}"))
+            .spawn(move || work(conn, &jobs, ending))
+            .map_err(HarnessError::Thread)?;
+        Ok(Self {
+            stage: Arc::clone(stage),
+            index,
+            jobs: Some(sender),
+            thread: Some(thread),
+        })
+    }
+
+    /// Begins a transaction of which Diesel knows, as a step. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn begin(&self) -> Result<(), StepError> {
+        self.run("begin", transaction::begin)
+    }
+
+    /// Begins a transaction of an isolation level, as a step. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn begin_at(&self, level: IsolationLevel) -> Result<(), StepError> {
+        self.run("begin", move |conn| transaction::begin_at(conn, level))
+    }
+
+    /// Commits the transaction, as a step. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run); a transaction that can't be committed has been rolled back.
+    pub fn commit(&self) -> Result<(), StepError> {
+        self.run("commit", transaction::commit)
+    }
+
+    /// Rolls the transaction back, as a step. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// As for [`run`](Self::run).
+    pub fn rollback(&self) -> Result<(), StepError> {
+        self.run("rollback", transaction::rollback)
+    }
+}
+
+impl<C> Drop for Session<C> {
+    fn drop(&mut self) {
+        if self.stage.is_running(self.index) {
+            self.stage.stop(self.index);
+        }
+        self.jobs = None;
+        // A thread that doesn't end is left to itself: there is no way to end it.
+        if self.stage.has_left(self.index)
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<C> fmt::Debug for Session<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says that a session has ended, however that comes.
+struct Ending(Arc<Stage>, usize);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+fn work<C>(conn: C, jobs: &Receiver<Job<C>>, _ending: Ending)
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    // A local, and so gone before the end is told.
+    let mut conn = conn;
+    for job in jobs {
+        job(&mut conn);
+    }
+    // A connection that is lost has let go.
+    let _ = conn.batch_execute(LET_GO);
+}
+
+/// What a panic says, if it is text.
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|&text| text.to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "something that is no text".to_owned())
+}

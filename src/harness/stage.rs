@@ -1,0 +1,440 @@
+//! What the sessions of a test share: who does what, what happened, and who waits for whom.
+
+mod watch;
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::transcript::What;
+use super::{Blocked, HarnessError, StepProblem, Transcript};
+pub(super) use watch::{Stop, Watch};
+
+/// How old a step is when the server is first asked whether it waits: most have ended by then.
+const PATIENCE: Duration = Duration::from_micros(300);
+
+/// How long until the server is asked again: at least, and at most.
+const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+
+/// How long a step has to end when it was cancelled, and then when its session was ended.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// All of the sessions' steps have ended.
+    Ended,
+    /// One of them has.
+    OneEnded,
+    /// Each of them has ended, or the server says that it waits.
+    Settled,
+}
+
+/// The sessions of a test, each with the step that it does, and the connection that observes them.
+pub(super) struct Stage {
+    cast: Mutex<Cast>,
+    /// A step has ended, or a session.
+    changed: Condvar,
+    watch: Mutex<Box<dyn Watch>>,
+}
+
+struct Cast {
+    begun: Instant,
+    deadline: Option<Instant>,
+    transcript: Transcript,
+    actors: Vec<Actor>,
+}
+
+struct Actor {
+    name: String,
+    pid: i32,
+    /// The step that it does, or has done without anybody having looked.
+    step: Option<Step>,
+    /// How many steps it has begun.
+    serial: u64,
+    gone: bool,
+}
+
+struct Step {
+    label: String,
+    started: Instant,
+    wait: Option<Wait>,
+    ended: Option<(Instant, What)>,
+}
+
+struct Wait {
+    blockers: Vec<i32>,
+    blocked: Blocked,
+}
+
+impl Stage {
+    pub(super) fn new(watch: impl Watch + 'static) -> Self {
+        Self {
+            cast: Mutex::new(Cast {
+                begun: Instant::now(),
+                deadline: None,
+                transcript: Transcript::default(),
+                actors: Vec::new(),
+            }),
+            changed: Condvar::new(),
+            watch: Mutex::new(Box::new(watch)),
+        }
+    }
+
+    /// Begins the time, and a new transcript. No step may be under way.
+    pub(super) fn begin(&self, limit: Duration) {
+        let mut cast = self.cast();
+        cast.begun = Instant::now();
+        // None is a time that no clock reaches.
+        cast.deadline = cast.begun.checked_add(limit);
+        cast.transcript = Transcript::default();
+        let cast = &mut *cast;
+        for actor in &mut cast.actors {
+            actor.step = None;
+            cast.transcript.add_session(&actor.name);
+        }
+    }
+
+    /// Adds a session, and returns its number, unless one has this name.
+    pub(super) fn enter(&self, name: &str, pid: i32) -> Option<usize> {
+        let mut cast = self.cast();
+        if cast.actors.iter().any(|actor| actor.name == name) {
+            return None;
+        }
+        cast.actors.push(Actor {
+            name: name.to_owned(),
+            pid,
+            step: None,
+            serial: 0,
+            gone: false,
+        });
+        Some(cast.transcript.add_session(name))
+    }
+
+    pub(super) fn transcript(&self) -> Transcript {
+        let mut cast = self.cast();
+        for session in 0..cast.actors.len() {
+            cast.note_end(session);
+        }
+        cast.transcript.clone()
+    }
+
+    /// An error about a step, with the transcript.
+    pub(super) fn error(&self, session: usize, step: &str, problem: StepProblem) -> HarnessError {
+        let transcript = Box::new(self.transcript());
+        HarnessError::Step {
+            session: self.cast().actors[session].name.clone(),
+            step: step.to_owned(),
+            problem,
+            transcript,
+        }
+    }
+
+    /// Begins a step, where the one before has ended or ends without being seen to wait, and
+    /// returns its number.
+    pub(super) fn start(&self, session: usize, label: &str) -> Result<u64, StepProblem> {
+        // What this may fail with keeps the step from ending, which is the next question.
+        let _ = self.wait(&[session], Until::Settled);
+        let mut cast = self.cast();
+        cast.note_end(session);
+        let actor = &mut cast.actors[session];
+        if actor.gone {
+            return Err(StepProblem::SessionEnded);
+        }
+        if let Some(step) = &actor.step {
+            return Err(StepProblem::Busy {
+                with: step.label.clone(),
+            });
+        }
+        let started = Instant::now();
+        actor.serial += 1;
+        actor.step = Some(Step {
+            label: label.to_owned(),
+            started,
+            wait: None,
+            ended: None,
+        });
+        let serial = actor.serial;
+        cast.note(session, started, label, What::Started);
+        Ok(serial)
+    }
+
+    /// Says that the session's step of this number has ended.
+    pub(super) fn end(&self, session: usize, serial: u64, what: What) {
+        let actor = &mut self.cast().actors[session];
+        if let Some(step) = actor.step.as_mut().filter(|_| actor.serial == serial) {
+            step.ended = Some((Instant::now(), what));
+        }
+        self.changed.notify_all();
+    }
+
+    /// Says that the session has ended, with its thread.
+    pub(super) fn leave(&self, session: usize) {
+        self.cast().actors[session].gone = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the step of this number has ended.
+    pub(super) fn has_ended(&self, session: usize, serial: u64) -> bool {
+        let mut cast = self.cast();
+        cast.note_end(session);
+        let actor = &cast.actors[session];
+        actor.serial != serial || actor.step.is_none()
+    }
+
+    /// What the session's step waits for, if it was seen to wait.
+    pub(super) fn blocked(&self, session: usize) -> Option<Blocked> {
+        let cast = self.cast();
+        let step = cast.actors[session].step.as_ref()?;
+        step.wait.as_ref().map(|wait| wait.blocked.clone())
+    }
+
+    /// Waits for the steps that these sessions do.
+    ///
+    /// When the time is over, the first of them that has not ended is stopped, and that is the
+    /// error.
+    pub(super) fn wait(&self, sessions: &[usize], until: Until) -> Result<(), HarnessError> {
+        let mut cast = self.cast();
+        let mut look = cast.first_look(sessions);
+        loop {
+            let running = cast.running(sessions);
+            let over = match until {
+                Until::OneEnded => running.len() < sessions.len(),
+                Until::Ended | Until::Settled => running.is_empty(),
+            };
+            let now = Instant::now();
+            if over {
+                break;
+            }
+            if cast.deadline.is_some_and(|deadline| deadline <= now) {
+                drop(cast);
+                return Err(self.give_up(running[0]));
+            }
+            if until == Until::Settled && look <= now {
+                drop(cast);
+                let all_wait = self.all_wait(&running)?;
+                cast = self.cast();
+                if all_wait {
+                    break;
+                }
+                look = cast.next_look(&running);
+                continue;
+            }
+            let look = (until == Until::Settled).then_some(look);
+            let next = [look, cast.deadline].into_iter().flatten().min();
+            cast = self.await_change(cast, next);
+        }
+        for &session in sessions {
+            cast.note_end(session);
+        }
+        Ok(())
+    }
+
+    /// Whether all of these steps wait for sessions of the test, and will until another step
+    /// changes that.
+    ///
+    /// The server is asked twice: when it is asked once, a step may be seen to wait for one that
+    /// was seen to wait a moment later, and that has let it go on in between.
+    fn all_wait(&self, running: &[usize]) -> Result<bool, HarnessError> {
+        let (waiters, all) = self.cast().pids(running);
+        let mut waits = Vec::new();
+        for _ in 0..2 {
+            waits = self.observe(|watch| watch.waits(&waiters, &all))?;
+            let waits_still = |pid| waits.iter().any(|&(waiter, _)| waiter == pid);
+            if !waiters.iter().copied().all(waits_still) {
+                return Ok(false);
+            }
+        }
+        if self.cast().running(running) != running {
+            return Ok(false);
+        }
+        for &session in running {
+            self.note_wait(session, &waits);
+        }
+        Ok(true)
+    }
+
+    /// Notes that a session waits, if that was not known, and says for what.
+    fn note_wait(&self, session: usize, waits: &[(i32, i32)]) {
+        let mut cast = self.cast();
+        let pid = cast.actors[session].pid;
+        let blockers: Vec<i32> = waits
+            .iter()
+            .filter(|(waiter, _)| *waiter == pid)
+            .map(|(_, blocker)| *blocker)
+            .collect();
+        let known = |step: &Step| {
+            step.wait
+                .as_ref()
+                .is_some_and(|wait| wait.blockers == blockers)
+        };
+        if cast.actors[session].step.as_ref().is_none_or(known) {
+            return;
+        }
+        drop(cast);
+        // What the lock is called is worth nothing but a look: it may need a lock itself.
+        let lock = self.observe(|watch| watch.lock(pid)).unwrap_or_default();
+        cast = self.cast();
+        let now = Instant::now();
+        let by = cast.names(&blockers);
+        let blocked = Blocked { by, lock };
+        let Some(step) = &mut cast.actors[session].step else {
+            return;
+        };
+        step.wait = Some(Wait {
+            blockers,
+            blocked: blocked.clone(),
+        });
+        let label = step.label.clone();
+        let Blocked { by, lock } = blocked;
+        cast.note(session, now, &label, What::Waiting { by, lock });
+    }
+
+    /// Stops the step of a session for which the time is over.
+    fn give_up(&self, session: usize) -> HarnessError {
+        self.stop(session);
+        let mut cast = self.cast();
+        let now = Instant::now();
+        let after = now - cast.begun;
+        let label = match cast.actors[session].step.take() {
+            Some(step) => step.label,
+            None => String::new(),
+        };
+        cast.note(session, now, &label, What::TimedOut);
+        drop(cast);
+        self.error(session, &label, StepProblem::TimedOut { after })
+    }
+
+    /// Has the server cancel what the session does, or else end the session.
+    pub(super) fn stop(&self, session: usize) {
+        let pid = self.cast().actors[session].pid;
+        for stop in [Stop::Cancel, Stop::Terminate] {
+            // Where the server can't be reached, the step ends by itself, or not at all.
+            let _ = self.observe(|watch| watch.stop(pid, stop));
+            if self.within_grace(session, |actor| !actor.is_running()) {
+                break;
+            }
+        }
+    }
+
+    /// Waits for the session's thread to end, and says whether it has.
+    pub(super) fn has_left(&self, session: usize) -> bool {
+        self.within_grace(session, |actor| actor.gone)
+    }
+
+    pub(super) fn is_running(&self, session: usize) -> bool {
+        self.cast().actors[session].is_running()
+    }
+
+    fn within_grace(&self, session: usize, is_so: impl Fn(&Actor) -> bool) -> bool {
+        let deadline = Instant::now() + GRACE;
+        let mut cast = self.cast();
+        while !is_so(&cast.actors[session]) {
+            if deadline <= Instant::now() {
+                return false;
+            }
+            cast = self.await_change(cast, Some(deadline));
+        }
+        true
+    }
+
+    fn await_change<'c>(
+        &self,
+        cast: MutexGuard<'c, Cast>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'c, Cast> {
+        let Some(until) = until else {
+            let waited = self.changed.wait(cast);
+            return waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        let timeout = until.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout(cast, timeout);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn observe<T>(
+        &self,
+        look: impl FnOnce(&mut dyn Watch) -> diesel::QueryResult<T>,
+    ) -> Result<T, HarnessError> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        look(&mut **watch).map_err(|error| HarnessError::Observe(error.into()))
+    }
+
+    /// Nothing panics that has it, and its data is whole at any time.
+    fn cast(&self) -> MutexGuard<'_, Cast> {
+        self.cast.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cast {
+    fn note(&mut self, session: usize, at: Instant, step: &str, what: What) {
+        let at = at.saturating_duration_since(self.begun);
+        self.transcript.note(session, at, step, what);
+    }
+
+    /// Takes note of a step that has ended.
+    ///
+    /// Not when it ends, but when somebody looks: what is over in one moment is then in the order
+    /// in which the test looks at it, and so in the same order every time.
+    fn note_end(&mut self, session: usize) {
+        let ended = self.actors[session]
+            .step
+            .take_if(|step| step.ended.is_some());
+        if let Some(Step {
+            label,
+            ended: Some((at, what)),
+            ..
+        }) = ended
+        {
+            self.note(session, at, &label, what);
+        }
+    }
+
+    fn running(&self, sessions: &[usize]) -> Vec<usize> {
+        let running = |&session: &usize| self.actors[session].is_running();
+        sessions.iter().copied().filter(running).collect()
+    }
+
+    /// When to ask the server whether these wait: at once, where that is known of old.
+    fn first_look(&self, sessions: &[usize]) -> Instant {
+        let steps = self.steps(sessions).filter(|step| step.wait.is_none());
+        let look = steps.map(|step| step.started + PATIENCE).max();
+        look.unwrap_or_else(Instant::now)
+    }
+
+    /// When to ask it again: the longer the steps take, the less often.
+    fn next_look(&self, sessions: &[usize]) -> Instant {
+        let now = Instant::now();
+        let started = self.steps(sessions).map(|step| step.started).max();
+        let age = started.map_or(Duration::ZERO, |started| now - started);
+        now + (age / 8).clamp(POLL.0, POLL.1)
+    }
+
+    fn steps(&self, sessions: &[usize]) -> impl Iterator<Item = &Step> {
+        sessions
+            .iter()
+            .filter_map(|&session| self.actors[session].step.as_ref())
+    }
+
+    /// The processes of these sessions, and of all.
+    fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
+        let of = |&session: &usize| self.actors[session].pid;
+        (
+            sessions.iter().map(of).collect(),
+            self.actors.iter().map(|actor| actor.pid).collect(),
+        )
+    }
+
+    fn names(&self, pids: &[i32]) -> Vec<String> {
+        let actors = self.actors.iter();
+        actors
+            .filter(|actor| pids.contains(&actor.pid))
+            .map(|actor| actor.name.clone())
+            .collect()
+    }
+}
+
+impl Actor {
+    fn is_running(&self) -> bool {
+        !self.gone && self.step.as_ref().is_some_and(|step| step.ended.is_none())
+    }
+}

@@ -1,0 +1,45 @@
+use std::time::Duration;
+
+use super::HarnessError;
+use crate::LockError;
+
+/// Why a step has not returned what it was to.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError<E = LockError> {
+    /// The step's own error.
+    #[error("the step failed: {0}")]
+    Failed(E),
+    /// It has come to no end of its own: it panicked, or hung, or was never launched.
+    #[error(transparent)]
+    Broken(#[from] HarnessError),
+}
+
+/// What is wrong with a step of a session.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepProblem {
+    /// It had not ended when the time was over, and was cancelled.
+    #[error("had not ended after {after:?} and was cancelled")]
+    TimedOut {
+        /// The time that the test had taken by then.
+        after: Duration,
+    },
+    /// It panicked.
+    #[error("panicked: {message}")]
+    Panicked {
+        /// What the panic says.
+        message: String,
+    },
+    /// It was not launched, because an earlier step of its session waits.
+    #[error("can't begin: \"{with}\" has not ended")]
+    Busy {
+        /// The earlier step.
+        with: String,
+    },
+    /// It was not launched, or not ended, because its session has ended.
+    #[error("can't go on: its session has ended")]
+    SessionEnded,
+    /// It was to wait for another session, and has ended.
+    #[error("has ended without having to wait")]
+    NotBlocked,
+}

@@ -1,0 +1,390 @@
+//! Named sessions, and steps in the order that the test writes.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_locks::harness::{
+    HarnessError, IsolationLevel, Scenario, StepError, StepProblem, TestDatabase, begin, commit,
+};
+use diesel_locks::{LockError, prelude::*};
+use support::schema::accounts;
+use support::{advisory_locks, backend_pid, connect, database, eventually, terminate};
+
+/// A `connect` for a scenario on this database.
+fn sessions(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnection> + '_ {
+    || PgConnection::establish(database.url())
+}
+
+fn lock_account(conn: &mut PgConnection) -> Result<Vec<i64>, LockError> {
+    conn.select_for_update(accounts::table.find(1).select(accounts::balance))
+}
+
+fn add(amount: i64) -> impl FnOnce(&mut PgConnection) -> QueryResult<usize> + Send {
+    move |conn| {
+        diesel::update(accounts::table.find(1))
+            .set(accounts::balance.eq(accounts::balance + amount))
+            .execute(conn)
+    }
+}
+
+fn sleep(conn: &mut PgConnection) -> QueryResult<usize> {
+    diesel::sql_query("SELECT pg_sleep(3600)").execute(conn)
+}
+
+/// How many other connections the database has.
+fn connections(database: &TestDatabase) -> i64 {
+    diesel::dsl::sql::<diesel::sql_types::BigInt>(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid()",
+    )
+    .get_result(&mut connect(database))
+    .unwrap()
+}
+
+fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(
+    result: Result<T, StepError<E>>,
+) -> (StepProblem, String) {
+    match result {
+        Err(StepError::Broken(HarnessError::Step {
+            problem,
+            transcript,
+            ..
+        })) => (problem, transcript.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_step_that_waits_is_seen_with_the_session_that_it_waits_for() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    second.begin().unwrap();
+    first.run("lock", lock_account).unwrap();
+
+    let mut lock = second.start("lock", lock_account);
+    let blocked = lock.wait_blocked().unwrap();
+    assert_eq!(blocked.by(), ["first"]);
+    assert_eq!(blocked.lock(), "ShareLock on a row of accounts");
+    assert!(!lock.is_finished());
+    // It is still so when it is asked again.
+    assert_eq!(lock.wait_blocked().unwrap(), blocked);
+
+    first.run("add", add(10)).unwrap();
+    first.commit().unwrap();
+    assert_eq!(lock.join().unwrap(), [110]);
+    second.commit().unwrap();
+}
+
+#[test]
+fn a_chain_of_waits_names_who_is_ahead() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let sessions = ["first", "second", "third"].map(|name| scenario.session(name).unwrap());
+    for session in &sessions {
+        session.begin().unwrap();
+    }
+    let lock = |conn: &mut PgConnection| conn.advisory_xact_lock(42);
+    sessions[0].run("lock", lock).unwrap();
+    let mut second = sessions[1].start("lock", lock);
+    assert_eq!(second.wait_blocked().unwrap().by(), ["first"]);
+    let mut third = sessions[2].start("lock", lock);
+    let blocked = third.wait_blocked().unwrap();
+    assert_eq!(blocked.by(), ["first", "second"]);
+    assert_eq!(blocked.lock(), "ExclusiveLock on advisory lock 42");
+
+    sessions[0].commit().unwrap();
+    second.join().unwrap();
+    assert_eq!(third.wait_blocked().unwrap().by(), ["second"]);
+    sessions[1].rollback().unwrap();
+    third.join().unwrap();
+}
+
+#[test]
+fn a_step_that_ends_instead_of_waiting_is_an_error_and_keeps_its_result() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let mut read = first.start("add", add(1));
+    let error = read.wait_blocked().unwrap_err();
+    assert!(matches!(
+        error,
+        HarnessError::Step {
+            problem: StepProblem::NotBlocked,
+            ..
+        }
+    ));
+    assert!(read.is_finished());
+    assert_eq!(read.join().unwrap(), 1);
+}
+
+#[test]
+fn a_step_fails_with_its_own_error() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    second.begin().unwrap();
+    first.run("lock", lock_account).unwrap();
+    let refused = second.run("lock", |conn| {
+        conn.select_for_update_nowait::<i64, _>(accounts::table.find(1).select(accounts::balance))
+    });
+    assert!(matches!(
+        refused,
+        Err(StepError::Failed(LockError::NotAvailable { .. }))
+    ));
+    let own = second.run("think", |_| Err::<(), _>("no idea".to_owned()));
+    assert!(matches!(own, Err(StepError::Failed(error)) if error == "no idea"));
+}
+
+#[test]
+fn a_deadlock_ends_one_of_the_two() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    let lock = |key: i64| move |conn: &mut PgConnection| conn.advisory_xact_lock(key);
+    first.begin().unwrap();
+    second.begin().unwrap();
+    first.run("lock 1", lock(1)).unwrap();
+    second.run("lock 2", lock(2)).unwrap();
+    let mut waits = first.start("lock 2", lock(2));
+    waits.wait_blocked().unwrap();
+    let closes = second.start("lock 1", lock(1));
+    let ended = [waits.join().is_ok(), {
+        let closes = closes.join();
+        closes.is_ok()
+    }];
+    assert_eq!(
+        ended.iter().filter(|ok| **ok).count(),
+        1,
+        "{}",
+        scenario.transcript()
+    );
+}
+
+#[test]
+fn a_step_that_hangs_is_cancelled_and_the_error_shows_the_transcript() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database)).timeout(Duration::from_millis(300));
+    let first = scenario.session("first").unwrap();
+    first.run("add", add(1)).unwrap();
+    let begun = Instant::now();
+    let (problem, transcript) = problem(first.run("sleep", sleep));
+    assert!(matches!(problem, StepProblem::TimedOut { .. }));
+    assert!(
+        transcript.contains("add") && transcript.contains("sleep"),
+        "{transcript}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    // The session is not lost, but the time is.
+    assert!(matches!(
+        first.run("add", add(1)),
+        Ok(1) | Err(StepError::Broken(HarnessError::Step { .. }))
+    ));
+}
+
+#[test]
+fn a_step_that_panics_says_so_and_its_session_goes_on() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    first.begin().unwrap();
+    let (problem, transcript) = problem(first.run("panic", |conn| -> Result<(), LockError> {
+        lock_account(conn)?;
+        panic!("as {}", "planned")
+    }));
+    assert_eq!(
+        problem,
+        StepProblem::Panicked {
+            message: "as planned".into()
+        }
+    );
+    assert!(transcript.contains("as planned"), "{transcript}");
+    first.rollback().unwrap();
+    first.run("add", add(1)).unwrap();
+}
+
+#[test]
+fn a_session_does_not_begin_a_step_while_another_one_waits() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    first.run("lock", lock_account).unwrap();
+    let waits = second.start("lock", add(1));
+    let busy = StepProblem::Busy {
+        with: "lock".into(),
+    };
+    assert_eq!(problem(second.run("add", add(1))).0, busy);
+    first.rollback().unwrap();
+    waits.join().unwrap();
+    second.run("add", add(1)).unwrap();
+}
+
+#[test]
+fn the_result_of_a_step_can_be_had_after_later_ones() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let early = first.start("add 1", add(1));
+    first.run("add 2", add(2)).unwrap();
+    assert!(early.is_finished());
+    assert_eq!(early.join().unwrap(), 1);
+}
+
+#[test]
+fn a_session_that_is_dropped_while_it_waits_leaves_nothing() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    first
+        .run("lock", |conn| conn.advisory_xact_lock(1))
+        .unwrap();
+    let mut waits = second.start("lock", |conn| {
+        // Held for the session, and not given back by anybody.
+        std::mem::forget(conn.advisory_lock(2)?);
+        conn.batch_execute("BEGIN; SELECT pg_advisory_xact_lock(1)")?;
+        Ok::<_, LockError>(())
+    });
+    waits.wait_blocked().unwrap();
+    drop(second);
+    assert_eq!(advisory_locks(&database), 1);
+    assert!(matches!(
+        waits.join(),
+        Err(StepError::Failed(LockError::Canceled { .. }))
+    ));
+    drop(first);
+    assert_eq!(advisory_locks(&database), 0);
+    drop(scenario);
+    eventually(|| connections(&database) == 0);
+}
+
+#[test]
+fn a_step_between_two_statements_is_stopped_with_its_session() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database)).timeout(Duration::from_millis(300));
+    let first = scenario.session("first").unwrap();
+    let stubborn = first.start("sleep", |conn| {
+        loop {
+            if let Err(error @ LockError::ConnectionLost { .. }) =
+                sleep(conn).map_err(LockError::from)
+            {
+                return Err::<(), _>(error);
+            }
+        }
+    });
+    assert!(matches!(
+        problem(stubborn.join()).0,
+        StepProblem::TimedOut { .. }
+    ));
+    drop(first);
+    drop(scenario);
+    eventually(|| connections(&database) == 0);
+}
+
+#[test]
+fn a_connection_that_is_killed_fails_its_step_and_no_other() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    let pid = second
+        .run("pid", |conn| Ok::<_, LockError>(backend_pid(conn)))
+        .unwrap();
+    first.begin().unwrap();
+    first.run("lock", lock_account).unwrap();
+    let mut waits = second.start("lock", lock_account_in_transaction);
+    waits.wait_blocked().unwrap();
+    terminate(&database, pid);
+    assert!(matches!(
+        waits.join(),
+        Err(StepError::Failed(LockError::ConnectionLost { .. }))
+    ));
+    first.run("add", add(1)).unwrap();
+    first.commit().unwrap();
+}
+
+fn lock_account_in_transaction(conn: &mut PgConnection) -> Result<(), LockError> {
+    begin(conn)?;
+    lock_account(conn)?;
+    commit(conn)
+}
+
+#[test]
+fn transactions_have_the_level_that_they_were_given() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    for (level, name) in [
+        (IsolationLevel::ReadCommitted, "read committed"),
+        (IsolationLevel::RepeatableRead, "repeatable read"),
+        (IsolationLevel::Serializable, "serializable"),
+    ] {
+        first.begin_at(level).unwrap();
+        let got = first.run("ask", |conn| {
+            diesel::dsl::sql::<diesel::sql_types::Text>(
+                "SELECT current_setting('transaction_isolation')",
+            )
+            .get_result::<String>(conn)
+        });
+        assert_eq!(got.unwrap(), name);
+        // It is a transaction that Diesel knows, and none is thrown away.
+        assert!(first.begin_at(level).is_err());
+        first.run("lock", lock_account).unwrap();
+        first.commit().unwrap();
+    }
+}
+
+#[test]
+fn sessions_have_different_names() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let _first = scenario.session("first").unwrap();
+    let second = scenario.session::<PgConnection, _>("first");
+    assert!(
+        matches!(second, Err(HarnessError::DuplicateSession { session }) if session == "first")
+    );
+}
+
+#[test]
+fn a_session_that_cannot_connect_is_named() {
+    let scenario = Scenario::new(|| Err::<PgConnection, _>("no"));
+    let first = scenario.session("first");
+    assert!(
+        matches!(first, Err(HarnessError::ConnectSession { session, .. }) if session == "first")
+    );
+}
+
+#[test]
+fn a_hundred_runs_are_alike() {
+    let database = database();
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..100 {
+        let scenario = Scenario::new(sessions(&database));
+        let first = scenario.session("first").unwrap();
+        let second = scenario.session("second").unwrap();
+        first.begin().unwrap();
+        first.run("add", add(1)).unwrap();
+        let mut pending = second.start("add", add(1));
+        pending.wait_blocked().unwrap();
+        first.rollback().unwrap();
+        pending.join().unwrap();
+        let text = scenario.transcript().to_string();
+        let shape: Vec<_> = text
+            .lines()
+            .map(|line| line.chars().skip(9).collect::<String>())
+            .collect();
+        seen.insert(shape);
+    }
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+}
