@@ -32,6 +32,7 @@ mod observer;
 mod outcome;
 mod referee;
 mod server;
+mod spec;
 
 pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
 pub use database::TestDatabase;
@@ -40,3 +41,4 @@ pub use hold::Hold;
 pub use observer::HarnessConnection;
 pub use outcome::Outcome;
 pub use server::TempPostgres;
+pub use spec::{Spec, SpecError};
