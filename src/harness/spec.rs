@@ -1,11 +1,13 @@
 use std::ops::Range;
 
 mod error;
+mod interleavings;
 mod parser;
 mod scanner;
 
 pub use error::SpecError;
 
+use interleavings::Interleavings;
 use parser::Parser;
 
 /// A test of several sessions, in the language of PostgreSQL's own isolation tests.
@@ -118,6 +120,19 @@ impl Spec {
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         Parser::new(text).file()
     }
+
+    /// The permutations of the file, or else all of them.
+    fn permutations(&self) -> impl Iterator<Item = Vec<SpecEntry>> {
+        let sessions = || self.sessions.iter().map(|session| session.steps.clone());
+        let all = self
+            .permutations
+            .is_empty()
+            .then(|| Interleavings::new(sessions()))
+            .into_iter()
+            .flatten()
+            .map(|order| order.into_iter().map(SpecEntry::unmarked).collect());
+        self.permutations.iter().cloned().chain(all)
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +144,7 @@ mod tests {
 
     fn permutations(text: &str) -> Vec<Vec<SpecEntry>> {
         let spec = Spec::parse(&format!("{SESSIONS}{text}")).unwrap();
-        spec.permutations
+        spec.permutations().collect()
     }
 
     #[test]
@@ -163,6 +178,16 @@ mod tests {
         let order = |steps: &[usize]| steps.iter().copied().map(SpecEntry::unmarked).collect();
         let orders: [Vec<_>; 2] = [order(&[0, 2]), order(&[1, 0, 0])];
         assert_eq!(spec.permutations, orders);
+    }
+
+    #[test]
+    fn the_permutations_are_those_of_the_file_or_else_all() {
+        let orders = |text| -> Vec<Vec<usize>> {
+            let steps = |order: Vec<SpecEntry>| order.iter().map(|entry| entry.step).collect();
+            permutations(text).into_iter().map(steps).collect()
+        };
+        assert_eq!(orders("permutation c\npermutation b"), [[2], [1]]);
+        assert_eq!(orders(""), [[0, 1, 2], [0, 2, 1], [2, 0, 1]]);
     }
 
     #[test]
