@@ -46,6 +46,27 @@ pub enum HarnessError {
         /// What had happened until then.
         transcript: Box<Transcript>,
     },
+    /// The setup or the teardown of a schedule failed.
+    #[error("the {what} failed")]
+    Prepare {
+        /// `setup` or `teardown`.
+        what: &'static str,
+        /// What it returned, or what it panicked with.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A session's name or a step's label is empty or has white space, and so can't be part of a
+    /// schedule.
+    #[error("{label:?} can't be part of a schedule: names are words without white space")]
+    Label {
+        /// The name.
+        label: String,
+    },
+    /// A schedule does not fit the sessions.
+    #[error("{step:?} is not the next step of any session")]
+    Schedule {
+        /// What stands in the schedule there.
+        step: String,
+    },
     /// The server could not be asked who waits, for want of one more connection or of an answer.
     #[error("the server could not be asked who waits")]
     Observe(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -79,7 +79,7 @@ impl<C> Session<C> {
                 Ok(Ok(done)) => (What::Done, Ok(Ok(done))),
                 Ok(Err(error)) => (What::Failed(error.to_string()), Ok(Err(error))),
                 Err(payload) => {
-                    let message = message(&*payload);
+                    let message = panic_message(&*payload);
                     (What::Panicked(message.clone()), Err(message))
                 }
             };
@@ -218,7 +218,7 @@ where
 }
 
 /// What a panic says, if it is text.
-fn message(payload: &(dyn Any + Send)) -> String {
+pub(super) fn panic_message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|&text| text.to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "something that is no text".to_owned())
