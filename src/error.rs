@@ -12,6 +12,8 @@ use diesel::result::Error;
 use crate::{AdvisoryLock, Wait};
 pub(crate) use chain::*;
 use classify::Condition;
+#[cfg(feature = "harness")]
+pub(crate) use classify::is_empty_query;
 pub use english::use_english_messages;
 
 /// Why a lock was not taken, not kept, or not let go.

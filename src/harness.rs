@@ -58,4 +58,4 @@ pub use session::Session;
 pub use step::{StepError, StepProblem};
 pub use transaction::{IsolationLevel, begin, begin_at, commit, rollback};
 pub use transcript::Transcript;
-pub use spec::{Spec, SpecError};
+pub use spec::{Spec, SpecError, SpecTranscript};

@@ -28,6 +28,13 @@ pub(super) fn condition(error: &Error) -> Condition {
     }
 }
 
+/// Whether there was no statement in what was sent, which is an error for Diesel alone.
+#[cfg(feature = "harness")]
+pub(crate) fn is_empty_query(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, information)
+        if information.message() == "Received an empty query")
+}
+
 fn database_condition(
     kind: &DatabaseErrorKind,
     information: &dyn DatabaseErrorInformation,

@@ -46,11 +46,11 @@ pub enum HarnessError {
         /// What had happened until then.
         transcript: Box<Transcript>,
     },
-    /// The setup or the teardown of a schedule failed.
+    /// The setup or the teardown of a schedule failed, or a setup of a spec.
     #[error("the {what} failed")]
     Prepare {
-        /// `setup` or `teardown`.
-        what: &'static str,
+        /// Which, such as `setup of session s1`.
+        what: String,
         /// What it returned, or what it panicked with.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -72,7 +72,7 @@ impl<T, E> Pending<T, E> {
     ///
     /// As for [`Session::run`](super::Session::run).
     pub fn join(self) -> Result<T, StepError<E>> {
-        self.wait(Until::Ended).map_err(StepError::Broken)?;
+        self.end().map_err(StepError::Broken)?;
         match self.results.try_recv() {
             Ok(Ok(Ok(done))) => Ok(done),
             Ok(Ok(Err(error))) => Err(StepError::Failed(error)),
@@ -88,6 +88,11 @@ impl<T, E> Pending<T, E> {
             true => None,
             false => self.stage.blocked(self.session),
         })
+    }
+
+    /// Waits until the step has ended.
+    pub(super) fn end(&self) -> Result<(), HarnessError> {
+        self.wait(Until::Ended)
     }
 
     /// Waits for this step, unless it has ended before a later one of its session.

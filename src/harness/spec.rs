@@ -3,9 +3,13 @@ use std::ops::Range;
 mod error;
 mod interleavings;
 mod parser;
+mod permutation;
+mod run;
 mod scanner;
+mod transcript;
 
 pub use error::SpecError;
+pub use transcript::SpecTranscript;
 
 use interleavings::Interleavings;
 use parser::Parser;
@@ -119,6 +123,18 @@ impl Spec {
     /// the marker `notices`. A step that no permutation uses is no error.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         Parser::new(text).file()
+    }
+
+    /// The names of the steps that no permutation of the file uses, sorted.
+    fn unused_steps(&self) -> Vec<String> {
+        let used = |step: &usize| {
+            let mut entries = self.permutations.iter().flatten();
+            self.permutations.is_empty() || entries.any(|entry| entry.step == *step)
+        };
+        let unused = (0..self.steps.len()).filter(|step| !used(step));
+        let mut names: Vec<_> = unused.map(|step| self.steps[step].name.clone()).collect();
+        names.sort();
+        names
     }
 
     /// The permutations of the file, or else all of them.

@@ -39,6 +39,9 @@ pub enum StepProblem {
     /// It was not launched, or not ended, because its session has ended.
     #[error("can't go on: its session has ended")]
     SessionEnded,
+    /// It can't complete, because of the markers of a [`Spec`](super::Spec)'s permutation.
+    #[error("can't complete: markers hold it up")]
+    HeldUp,
     /// It was to wait for another session, and has ended.
     #[error("has ended without having to wait")]
     NotBlocked,

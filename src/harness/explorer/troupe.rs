@@ -295,14 +295,17 @@ where
 
 /// Runs the setup or the teardown.
 fn prepare<C>(
-    what: &'static str,
+    what: &str,
     prepare: &Option<Prepare<'_, C>>,
     conn: &mut C,
 ) -> Result<(), HarnessError> {
     let Some(prepare) = prepare else {
         return Ok(());
     };
-    guarded(|| prepare(conn)).map_err(|source| HarnessError::Prepare { what, source })
+    guarded(|| prepare(conn)).map_err(|source| HarnessError::Prepare {
+        what: what.to_owned(),
+        source,
+    })
 }
 
 /// Makes an error of a panic.
