@@ -15,6 +15,13 @@ pub(crate) fn chain<'e>(
     iter::successors(Some(error), |&error| error.source())
 }
 
+/// What this error and its sources say.
+#[cfg(feature = "harness")]
+pub(crate) fn words(error: &(dyn StdError + 'static)) -> String {
+    let words: Vec<_> = chain(error).map(ToString::to_string).collect();
+    words.join(": ")
+}
+
 /// Whether [`LockError::is_retryable`] is so for the first error that is known in the chain.
 pub(crate) fn is_retryable(error: &(dyn StdError + 'static)) -> bool {
     first_known(error, LockError::is_retryable, |condition| {

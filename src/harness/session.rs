@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::error::Error;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use diesel::sql_types::Integer;
 use super::stage::Stage;
 use super::transcript::What;
 use super::{HarnessError, IsolationLevel, Pending, StepError, StepProblem, transaction};
+use crate::LockError;
+use crate::error::words;
 
 /// What a session sends when it ends: whatever it has, it gives back, and is seen to have.
 const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
@@ -24,7 +27,7 @@ type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
 ///
 /// It does one step after another. A step is a closure over the connection; it crosses to the
 /// session's thread, and so must own what it uses (`move`). Its error is of any type that says
-/// what it is (`Display`), such as [`LockError`](crate::LockError), Diesel's or the application's own.
+/// what it is (`Display`), such as [`LockError`], Diesel's or the application's own.
 ///
 /// A transaction that goes on over several steps is begun by [`begin`](Self::begin), which
 /// Diesel knows of, unlike a `BEGIN` of one's own.
@@ -77,7 +80,7 @@ impl<C> Session<C> {
             let ended = panic::catch_unwind(AssertUnwindSafe(|| step(conn)));
             let (what, result) = match ended {
                 Ok(Ok(done)) => (What::Done, Ok(Ok(done))),
-                Ok(Err(error)) => (What::Failed(error.to_string()), Ok(Err(error))),
+                Ok(Err(error)) => (What::Failed(error_words(&error)), Ok(Err(error))),
                 Err(payload) => {
                     let message = panic_message(&*payload);
                     (What::Panicked(message.clone()), Err(message))
@@ -215,6 +218,17 @@ where
     }
     // A connection that is lost has let go.
     let _ = conn.batch_execute(LET_GO);
+}
+
+/// What an error says, with its sources where they can be had.
+fn error_words<E: fmt::Display + 'static>(error: &E) -> String {
+    let any = error as &dyn Any;
+    let ours = any.downcast_ref::<LockError>().map(|error| words(error));
+    let boxed = || {
+        any.downcast_ref::<Box<dyn Error + Send + Sync>>()
+            .map(|error| words(&**error))
+    };
+    ours.or_else(boxed).unwrap_or_else(|| error.to_string())
 }
 
 /// What a panic says, if it is text.

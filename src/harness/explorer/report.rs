@@ -1,7 +1,8 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::harness::Transcript;
+use crate::error::words;
+use crate::harness::{StepProblem, Transcript};
 
 /// How a session had ended, for an invariant to look at.
 #[derive(Debug)]
@@ -17,11 +18,10 @@ pub struct SessionEnd<S> {
 }
 
 /// What is wrong with a schedule.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Problem {
     /// An invariant does not hold when all sessions have ended.
-    #[error("invariant \"{name}\" is broken{}", because(reason))]
     Invariant {
         /// Its name.
         name: String,
@@ -29,34 +29,43 @@ pub enum Problem {
         reason: Option<String>,
     },
     /// A step failed to resolve a deadlock.
-    #[error("{step} was ended to resolve a deadlock")]
     Deadlock {
         /// The session and the step, as in a schedule.
         step: String,
         /// The step's error.
-        source: Box<dyn Error + Send + Sync>,
+        error: Box<dyn Error + Send + Sync>,
     },
     /// A step failed with an error that was not expected.
-    #[error("{step} failed: {source}")]
     Failed {
         /// The session and the step, as in a schedule.
         step: String,
         /// The step's error.
-        source: Box<dyn Error + Send + Sync>,
+        error: Box<dyn Error + Send + Sync>,
     },
     /// A step has come to no end: it panicked, or hung until the time was over.
-    #[error("{step} {problem}")]
     Broken {
         /// The session and the step, as in a schedule.
         step: String,
         /// How.
-        problem: crate::harness::StepProblem,
+        problem: StepProblem,
     },
 }
 
-fn because(reason: &Option<String>) -> String {
-    let reason = reason.as_ref();
-    reason.map_or_else(String::new, |reason| format!(": {reason}"))
+/// In words, with all that an error has to say.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invariant { name, reason } => {
+                write!(f, "invariant \"{name}\" is broken")?;
+                let reason = reason.as_ref();
+                reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::Deadlock { step, error } | Self::Failed { step, error } => {
+                write!(f, "{step} failed: {}", words(&**error))
+            }
+            Self::Broken { step, problem } => write!(f, "{step} {problem}"),
+        }
+    }
 }
 
 /// One schedule that was run.

@@ -204,7 +204,7 @@ where
         failed: &mut bool,
     ) -> Result<Option<Problem>, HarnessError> {
         *failed = ended.is_err();
-        let source = match ended {
+        let error = match ended {
             Ok(()) => return Ok(None),
             Err(StepError::Broken(HarnessError::Step { problem, .. })) => {
                 return Ok(Some(Problem::Broken { step, problem }));
@@ -216,13 +216,13 @@ where
             },
         };
         let allowed = |error: &LockError| (self.explorer.allowed)(error);
-        let known = error::chain(&*source).find_map(|error| error.downcast_ref());
+        let known = error::chain(&*error).find_map(|error| error.downcast_ref());
         if known.is_some_and(allowed) {
             return Ok(None);
         }
-        Ok(Some(match error::is_deadlock(&*source) {
-            true => Problem::Deadlock { step, source },
-            false => Problem::Failed { step, source },
+        Ok(Some(match error::is_deadlock(&*error) {
+            true => Problem::Deadlock { step, error },
+            false => Problem::Failed { step, error },
         }))
     }
 
@@ -250,7 +250,7 @@ where
             let reason = match guarded(|| holds(&mut self.control, &ends)) {
                 Ok(true) => continue,
                 Ok(false) => None,
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(error::words(&*error)),
             };
             let name = name.clone();
             run.problems.push(Problem::Invariant { name, reason });

@@ -5,8 +5,8 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use diesel::dsl::sql;
+use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel::sql_types::Text;
 
@@ -116,7 +116,12 @@ impl<'s> Performance<'s> {
             if let Some(teardown) = &spec.teardown
                 && let Err(error) = ended(launch(session, "teardown", teardown))?
             {
-                let _ = writeln!(text, "teardown of session {} failed: {}", spec.name, message(&error));
+                let _ = writeln!(
+                    text,
+                    "teardown of session {} failed: {}",
+                    spec.name,
+                    message(&error)
+                );
             }
         }
         if let Some(teardown) = &self.spec.teardown
@@ -141,9 +146,14 @@ fn connect(database_url: &str, name: &str) -> Result<PgConnection, HarnessError>
         source,
     };
     let mut conn = PgConnection::establish(database_url).map_err(|error| failed(error.into()))?;
-    let named = diesel::select(sql::<Text>(
-        "set_config('application_name', current_setting('application_name') || '/' || ",
-    ).bind::<Text, _>(name).sql(", false)")).execute(&mut conn);
+    let named = diesel::select(
+        sql::<Text>(
+            "set_config('application_name', current_setting('application_name') || '/' || ",
+        )
+        .bind::<Text, _>(name)
+        .sql(", false)"),
+    )
+    .execute(&mut conn);
     // Diesel has set it.
     let reset = named.and_then(|_| conn.batch_execute("RESET TimeZone"));
     reset.map_err(|error| failed(error.into()))?;
