@@ -115,7 +115,7 @@ impl<F> Scenario<F> {
         let stage = match self.stage.get() {
             Some(stage) => stage,
             None => {
-                let stage = Stage::new(connect()?);
+                let stage = Stage::new(connect()?)?;
                 stage.begin(self.timeout);
                 self.stage.get_or_init(|| Arc::new(stage))
             }

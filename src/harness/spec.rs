@@ -1,4 +1,5 @@
 use std::ops::Range;
+use std::time::Duration;
 
 mod error;
 mod interleavings;
@@ -13,6 +14,9 @@ pub use transcript::SpecTranscript;
 
 use interleavings::Interleavings;
 use parser::Parser;
+
+/// The time that isolationtester gives a step.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A test of several sessions, in the language of PostgreSQL's own isolation tests.
 ///
@@ -59,6 +63,7 @@ pub struct Spec {
     steps: Vec<SpecStep>,
     /// As in the file: none, if all are meant.
     permutations: Vec<Vec<SpecEntry>>,
+    timeout: Duration,
 }
 
 #[derive(Debug, Clone)]

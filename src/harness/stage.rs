@@ -10,7 +10,7 @@ use super::{Blocked, HarnessError, StepProblem, Transcript};
 pub(super) use watch::{Stop, Watch};
 
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
-const PATIENCE: Duration = Duration::from_micros(300);
+const PATIENCE: Duration = Duration::from_micros(700);
 
 /// How long until the server is asked again: at least, and at most.
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
@@ -67,8 +67,11 @@ struct Wait {
 }
 
 impl Stage {
-    pub(super) fn new(watch: impl Watch + 'static) -> Self {
-        Self {
+    /// Has the server make ready for its questions, which takes it longer than the answers.
+    pub(super) fn new(mut watch: impl Watch + 'static) -> Result<Self, HarnessError> {
+        let ready = watch.waits(&[], &[]).and_then(|_| watch.lock(0));
+        ready.map_err(|error| HarnessError::Observe(error.into()))?;
+        Ok(Self {
             cast: Mutex::new(Cast {
                 begun: Instant::now(),
                 deadline: None,
@@ -77,7 +80,7 @@ impl Stage {
             }),
             changed: Condvar::new(),
             watch: Mutex::new(Box::new(watch)),
-        }
+        })
     }
 
     /// Begins the time, and a new transcript. No step may be under way.

@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// Nothing outlives the server, so it need not be safe on the disk; and nothing but the tests
 /// should take locks.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "fsync=off",
@@ -26,6 +26,8 @@ const SETTINGS: [&str; 8] = [
     "autovacuum=off",
     "shared_buffers=16MB",
     "max_connections=200",
+    // None may be prepared by default.
+    "max_prepared_transactions=20",
 ];
 
 /// The shell that runs the server until its standard input ends.

@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::scanner::{Scanner, Token};
-use super::{Spec, SpecEntry, SpecError, SpecSession, SpecStep};
+use super::{Spec, SpecEntry, SpecError, SpecSession, SpecStep, TIMEOUT};
 
 /// Reads a file from its start to its end, so that the error is the first that a reader meets.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ impl<'a> Parser<'a> {
                 sessions: Vec::new(),
                 steps: Vec::new(),
                 permutations: Vec::new(),
+                timeout: TIMEOUT,
             },
         }
     }

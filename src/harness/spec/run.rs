@@ -17,10 +17,14 @@ use crate::error;
 use crate::harness::stage::Stage;
 use crate::harness::{HarnessError, Pending, Session, StepError};
 
-/// The time that a permutation has: isolationtester's for a step.
-const TIMEOUT: Duration = Duration::from_secs(300);
-
 impl Spec {
+    /// The time after which a permutation is taken for stuck: five minutes, as isolationtester
+    /// gives a step, if this is not called.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
     /// Runs the permutations, one after the other, on this database.
     ///
     /// The sessions keep their connections from one permutation to the next. Two more connections
@@ -28,8 +32,7 @@ impl Spec {
     /// is put back to what it was but by the teardowns.
     ///
     /// A step's SQL goes to the server as it stands, in one round trip. One that takes longer than
-    /// a third of a millisecond has the server asked whether it waits. A permutation that takes
-    /// longer than five minutes is stopped.
+    /// 0.7 ms has the server asked whether it waits.
     ///
     /// # Errors
     ///
@@ -63,12 +66,12 @@ impl<'s> Performance<'s> {
         // All at once: each costs the server a new process.
         thread::scope(|scope| {
             let open = |name| scope.spawn(move || connect(database_url, name));
+            let stage = scope.spawn(|| Stage::new(connect(database_url, "observer")?));
             let control = open("control connection");
-            let observer = open("observer");
             let names = spec.sessions.iter().map(|session| session.name.as_str());
             let sessions: Vec<_> = names.clone().map(open).collect();
             let control = join(control)?;
-            let stage = Arc::new(Stage::new(join(observer)?));
+            let stage = Arc::new(join(stage)?);
             let sessions = sessions.into_iter().zip(names);
             let sessions = sessions.map(|(conn, name)| Session::open(&stage, name, join(conn)?));
             Ok(Self {
@@ -82,7 +85,7 @@ impl<'s> Performance<'s> {
 
     fn run(&mut self, entries: &[SpecEntry]) -> Result<PermutationTranscript, HarnessError> {
         self.set_up()?;
-        self.stage.begin(TIMEOUT);
+        self.stage.begin(self.spec.timeout);
         let permutation = Permutation::new(self.spec, &self.stage, &self.sessions);
         let mut text = permutation.run(entries)?;
         let transcript = self.stage.transcript();
@@ -100,7 +103,7 @@ impl<'s> Performance<'s> {
         for setup in &self.spec.setups {
             execute(&mut self.control, setup).map_err(failed("setup".to_owned()))?;
         }
-        self.stage.begin(TIMEOUT);
+        self.stage.begin(self.spec.timeout);
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
             if let Some(setup) = &spec.setup {
                 let what = format!("setup of session {}", spec.name);
@@ -111,7 +114,7 @@ impl<'s> Performance<'s> {
     }
 
     fn tear_down(&mut self, text: &mut String) -> Result<(), HarnessError> {
-        self.stage.begin(TIMEOUT);
+        self.stage.begin(self.spec.timeout);
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
             if let Some(teardown) = &spec.teardown
                 && let Err(error) = ended(launch(session, "teardown", teardown))?
@@ -133,9 +136,7 @@ impl<'s> Performance<'s> {
     }
 }
 
-fn join(
-    opening: ScopedJoinHandle<'_, Result<PgConnection, HarnessError>>,
-) -> Result<PgConnection, HarnessError> {
+fn join<T>(opening: ScopedJoinHandle<'_, Result<T, HarnessError>>) -> Result<T, HarnessError> {
     (opening.join()).unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 

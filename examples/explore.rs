@@ -1,0 +1,154 @@
+//! Every order of the steps of two transactions: `cargo run --example explore`.
+//!
+//! Starts a private PostgreSQL server (or uses that of `DATABASE_URL`), and prints the orders that
+//! break something, and what happens in the first of them.
+
+use std::error::Error;
+use std::time::Instant;
+
+use diesel::prelude::*;
+use diesel_locks::harness::{Explorer, IsolationLevel, StepResult, Steps, TestDatabase};
+use diesel_locks::{LockError, prelude::*};
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+#[path = "../tests/support/schema.rs"]
+mod schema;
+
+use schema::accounts;
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+
+/// What a session has read.
+type Seen = Vec<i64>;
+
+/// Reads the balances of accounts, in the order of their ids.
+type Read = fn(&mut PgConnection, [i32; 2]) -> Result<Seen, LockError>;
+
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    // Two databases, so that two schedules are run at a time.
+    let databases = [database()?, database()?];
+
+    for (title, read) in [
+        ("A transfer that reads, then writes", read as Read),
+        (
+            "A transfer that reads with select_for_update, then writes",
+            read_locked,
+        ),
+    ] {
+        let explorer = explorer(&databases)
+            .session("first", transfer(read, [1, 2]))
+            .session("second", transfer(read, [2, 3]))
+            .invariant("no money is lost", |conn, _| Ok(total(conn)? == 300));
+        show(title, &explorer)?;
+    }
+
+    for (title, level) in [
+        (
+            "Write skew under READ COMMITTED",
+            IsolationLevel::ReadCommitted,
+        ),
+        (
+            "Write skew under REPEATABLE READ",
+            IsolationLevel::RepeatableRead,
+        ),
+        (
+            "Write skew under SERIALIZABLE",
+            IsolationLevel::Serializable,
+        ),
+    ] {
+        let explorer = explorer(&databases)
+            .session("first", withdrawal(level, 1))
+            .session("second", withdrawal(level, 2))
+            .invariant("200 are left", |conn, _| Ok(total(conn)? >= 200))
+            // The application would try again.
+            .allow_errors(LockError::is_retryable);
+        show(title, &explorer)?;
+    }
+    Ok(())
+}
+
+fn database() -> Result<TestDatabase, Box<dyn Error + Send + Sync>> {
+    Ok(TestDatabase::new()?.migrated(MIGRATIONS)?)
+}
+
+fn explorer(databases: &[TestDatabase; 2]) -> Explorer<'_, PgConnection, Seen> {
+    let [one, two] = databases;
+    Explorer::new(|| PgConnection::establish(one.url()))
+        .database(|| PgConnection::establish(two.url()))
+        .setup(|conn| {
+            diesel::delete(accounts::table).execute(conn)?;
+            let account = |id: i32, owner: &'static str| {
+                let balance = accounts::balance.eq(100);
+                (accounts::id.eq(id), accounts::owner.eq(owner), balance)
+            };
+            diesel::insert_into(accounts::table)
+                .values([account(1, "Ada"), account(2, "Grace"), account(3, "Edsger")])
+                .execute(conn)?;
+            Ok(())
+        })
+}
+
+/// Moves 10 from one account to another one.
+fn transfer(read: Read, [from, to]: [i32; 2]) -> Steps<PgConnection, Seen> {
+    Steps::transaction(IsolationLevel::ReadCommitted)
+        .step("read", move |conn, seen: &mut Seen| {
+            *seen = read(conn, [from, to])?;
+            Ok(())
+        })
+        .step("write", move |conn, seen: &mut Seen| {
+            set_balance(conn, from, seen[0] - 10)?;
+            set_balance(conn, to, seen[1] + 10)
+        })
+}
+
+/// Takes all from one account, if 200 are left then on all together.
+fn withdrawal(level: IsolationLevel, from: i32) -> Steps<PgConnection, Seen> {
+    Steps::transaction(level)
+        .step("read", |conn, seen: &mut Seen| {
+            *seen = vec![total(conn)?];
+            Ok(())
+        })
+        .step("write", move |conn, seen: &mut Seen| match seen[0] >= 300 {
+            true => set_balance(conn, from, 0),
+            false => Ok(()),
+        })
+}
+
+fn read(conn: &mut PgConnection, ids: [i32; 2]) -> Result<Seen, LockError> {
+    let accounts = accounts::table.filter(accounts::id.eq_any(ids));
+    Ok(accounts
+        .order(accounts::id)
+        .select(accounts::balance)
+        .load(conn)?)
+}
+
+fn read_locked(conn: &mut PgConnection, ids: [i32; 2]) -> Result<Seen, LockError> {
+    let accounts = accounts::table.filter(accounts::id.eq_any(ids));
+    conn.select_for_update(accounts.order(accounts::id).select(accounts::balance))
+}
+
+fn set_balance(conn: &mut PgConnection, id: i32, balance: i64) -> StepResult {
+    diesel::update(accounts::table.find(id))
+        .set(accounts::balance.eq(balance))
+        .execute(conn)?;
+    Ok(())
+}
+
+fn total(conn: &mut PgConnection) -> QueryResult<i64> {
+    let balances: Seen = accounts::table.select(accounts::balance).load(conn)?;
+    Ok(balances.iter().sum())
+}
+
+fn show(
+    title: &str,
+    explorer: &Explorer<'_, PgConnection, Seen>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let begun = Instant::now();
+    let exploration = explorer.explore()?;
+    println!("\n{title}, in {:.1?}:\n{exploration}", begun.elapsed());
+    if let Some(failure) = exploration.failures().first() {
+        let again = explorer.replay(failure.schedule())?;
+        println!("\nrun again:\n{again}");
+    }
+    Ok(())
+}
