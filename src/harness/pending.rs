@@ -72,7 +72,9 @@ impl<T, E> Pending<T, E> {
     ///
     /// As for [`Session::run`](super::Session::run).
     pub fn join(self) -> Result<T, StepError<E>> {
-        self.end().map_err(StepError::Broken)?;
+        // A wait is of interest even where the test does not ask for it, if the step hangs.
+        self.settle()?;
+        self.end()?;
         match self.results.try_recv() {
             Ok(Ok(Ok(done))) => Ok(done),
             Ok(Ok(Err(error))) => Err(StepError::Failed(error)),

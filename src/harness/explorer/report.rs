@@ -142,21 +142,28 @@ impl Exploration {
     ///
     /// # Panics
     ///
-    /// If one has: with all of them, and the first one's transcript.
+    /// If one has: with the first of them, and the very first one's transcript.
     #[track_caller]
     pub fn assert_passed(&self) {
         assert!(self.failures.is_empty(), "{self}");
     }
 }
 
-/// How many schedules were run, those with problems, and the first one's transcript.
+/// How many of those with problems are printed.
+const PRINTED: usize = 5;
+
+/// How many schedules were run, the first of those with problems, and the very first one's
+/// transcript.
 impl fmt::Display for Exploration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = if self.complete { "all " } else { "" };
         let (schedules, failures) = (self.schedules, self.failures.len());
         write!(f, "{all}{schedules} schedules were run, {failures} failed")?;
-        for failure in &self.failures {
+        for failure in self.failures.iter().take(PRINTED) {
             write!(f, "\n{failure}")?;
+        }
+        if failures > PRINTED {
+            write!(f, "\nand {} more", failures - PRINTED)?;
         }
         match self.failures.first() {
             Some(first) => write!(
