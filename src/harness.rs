@@ -1,8 +1,21 @@
-//! Tests of locks: contention between real transactions, and a server to run them on.
+//! Tests of locks: real transactions side by side, in every order, and a server to run them on.
 //!
 //! A test of a lock needs two transactions at once. [`Contention`] opens them, each on a thread
 //! and a connection of its own, and lets the one that gets the lock hold it until the other has
 //! failed, got it too, or been seen by the server to wait. Nothing sleeps, so nothing flakes.
+//!
+//! Where two are not enough, or their order matters:
+//!
+//! | | what it runs | |
+//! |---|---|---|
+//! | [`Contention`] | one attempt in n transactions at once | who got the lock, who failed, who waited |
+//! | [`Scenario`] | steps of named sessions, in the order that the test writes | each step's result; [assertions](Session::assert_blocks) |
+//! | [`Explorer`] | steps of sessions, in every order | the orders that break an invariant or deadlock, to be run again |
+//! | [`Spec`] | a file in the language of PostgreSQL's isolation tests | what `isolationtester` prints |
+//! | [`conflict_matrix`] | each of n attempts against each | the table of who blocks whom |
+//!
+//! Whether a session waits, and for whom, is always what the server says. What happened is in a
+//! [`Transcript`], as text, as a diagram for Mermaid or as a picture.
 //!
 //! [`TestDatabase`] gives every test a database of its own, on the server that `DATABASE_URL`
 //! names, or on a private one that [`TempPostgres`] starts and that is gone with the process.

@@ -100,9 +100,11 @@
 //! # Tests
 //!
 //! The `harness` feature has [`Contention`](harness::Contention), which lets real transactions
-//! contend for a lock and tells who got it, without a sleep; and
-//! [`TestDatabase`](harness::TestDatabase), which gives each test a database, on a private server
-//! that is started for it if there is no other.
+//! contend for a lock and tells who got it, without a sleep;
+//! [`Scenario`](harness::Scenario), for named sessions that take steps in an order that the test
+//! writes, and [`Explorer`](harness::Explorer), which runs every order and finds the ones that
+//! break something; and [`TestDatabase`](harness::TestDatabase), which gives each test a database,
+//! on a private server that is started for it if there is no other.
 //!
 //! # Features
 //!

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::harness::{
     HarnessError, IsolationLevel, Scenario, StepError, StepProblem, TestDatabase, begin, commit,
 };
@@ -387,4 +388,75 @@ fn a_hundred_runs_are_alike() {
         seen.insert(shape);
     }
     assert_eq!(seen.len(), 1, "{seen:#?}");
+}
+
+#[test]
+fn pooled_connections_go_back_without_a_lock_or_a_transaction() {
+    let database = database();
+    let manager = ConnectionManager::<PgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let scenario = Scenario::new(|| pool.get());
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    first
+        .run("lock", |conn| {
+            std::mem::forget(conn.advisory_lock(1)?);
+            conn.advisory_xact_lock(2)
+        })
+        .unwrap();
+    let mut waits = second.start("lock", |conn| conn.advisory_lock(1)?.release());
+    assert_eq!(waits.wait_blocked().unwrap().by(), ["first"]);
+    drop(first);
+    waits.join().unwrap();
+    drop((second, scenario));
+    assert_eq!(advisory_locks(&database), 0);
+    assert_eq!(pool.state().connections, 3);
+    let mut conn = pool.get().unwrap();
+    conn.begin_test_transaction().unwrap();
+}
+
+#[test]
+fn an_observer_that_is_killed_is_an_error_and_not_a_hang() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    let mut pids = Vec::new();
+    for session in [&first, &second] {
+        let pid = session.run("pid", |conn| Ok::<_, LockError>(backend_pid(conn)));
+        pids.push(pid.unwrap());
+    }
+    let mut conn = connect(&database);
+    pids.push(backend_pid(&mut conn));
+    let others = diesel::dsl::sql::<diesel::sql_types::Integer>(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()",
+    );
+    let others: Vec<i32> = others.load(&mut conn).unwrap();
+    for pid in others.into_iter().filter(|pid| !pids.contains(pid)) {
+        terminate(&database, pid);
+    }
+    first.begin().unwrap();
+    first.run("lock", lock_account).unwrap();
+    let mut waits = second.start("lock", add(1));
+    assert!(matches!(
+        waits.wait_blocked(),
+        Err(HarnessError::Observe(_))
+    ));
+    first.rollback().unwrap();
+    waits.join().unwrap();
+}
+
+#[test]
+fn a_session_may_have_any_name() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    for name in ["", "\0", "a\nb", "<'\"&;#> end"] {
+        let session = scenario.session(name).unwrap();
+        session.run("\0 <b>", add(1)).unwrap();
+    }
+    let transcript = scenario.transcript();
+    assert!(!transcript.to_svg().contains('\0'));
+    assert!(!transcript.to_mermaid().contains('\0'));
+    assert!(!transcript.to_string().contains('\0'));
 }

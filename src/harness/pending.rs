@@ -72,8 +72,11 @@ impl<T, E> Pending<T, E> {
     ///
     /// As for [`Session::run`](super::Session::run).
     pub fn join(self) -> Result<T, StepError<E>> {
-        // A wait is of interest even where the test does not ask for it, if the step hangs.
-        self.settle()?;
+        // A wait that the test does not ask for is of interest if the step hangs. Whatever keeps it
+        // from being seen, the step goes on.
+        if let Err(error @ HarnessError::Step { .. }) = self.settle() {
+            return Err(error.into());
+        }
         self.end()?;
         match self.results.try_recv() {
             Ok(Ok(Ok(done))) => Ok(done),

@@ -127,7 +127,8 @@ where
         let (sender, jobs) = channel::unbounded();
         let ending = Ending(Arc::clone(stage), index);
         let thread = thread::Builder::new()
-            .name(format!("session {name}"))
+            // A name that no thread can have is no reason to panic.
+            .name(format!("session {}", name.replace('\0', "")))
             .spawn(move || work(conn, &jobs, ending))
             .map_err(HarnessError::Thread)?;
         Ok(Self {

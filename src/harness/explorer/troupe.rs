@@ -96,7 +96,12 @@ where
             problems: Vec::new(),
             transcript: Transcript::default(),
         };
-        let ended = self.act(path, &mut parts, &mut run)?;
+        let ended = self.act(path, &mut parts, &mut run);
+        if ended.is_err() {
+            // What they hold is in the way of the teardown.
+            self.sessions.clear();
+        }
+        let ended = ended?;
         run.transcript = self.stage.transcript();
         let reset = ended && self.reset();
         if ended {
