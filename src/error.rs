@@ -1,3 +1,4 @@
+mod chain;
 mod classify;
 mod english;
 mod messages;
@@ -9,6 +10,9 @@ use diesel::ConnectionError;
 use diesel::result::Error;
 
 use crate::{AdvisoryLock, Wait};
+pub(crate) use chain::is_retryable;
+#[cfg(feature = "harness")]
+pub(crate) use chain::{chain, is_contention, is_deadlock};
 use classify::Condition;
 pub use english::use_english_messages;
 
@@ -197,14 +201,6 @@ impl LockError {
 /// Whether `error` will become [`LockError::TransactionAborted`].
 pub(crate) fn is_transaction_aborted(error: &Error) -> bool {
     classify::condition(error) == Condition::TransactionAborted
-}
-
-/// Whether [`LockError::is_retryable`] is so for what `error` will become.
-pub(crate) fn is_retryable(error: &Error) -> bool {
-    matches!(
-        classify::condition(error),
-        Condition::Deadlock { .. } | Condition::SerializationFailure
-    )
 }
 
 impl From<Error> for LockError {

@@ -8,12 +8,12 @@ use diesel::connection::Connection;
 use diesel::pg::Pg;
 use diesel::result::Error;
 
-use crate::{LockError, error, transaction};
+use crate::{error, transaction};
 
 /// How often, and how soon, a transaction that failed is run again.
 ///
-/// Only failures that [`LockError::is_retryable`] are: a deadlock or a serialization failure,
-/// which PostgreSQL resolves by ending one of the transactions. See [*Serialization Failure
+/// Only failures that [`LockError::is_retryable`](crate::LockError::is_retryable) are: a deadlock
+/// or a serialization failure, which PostgreSQL resolves by ending one of the transactions. See [*Serialization Failure
 /// Handling*], section 13.5 of the PostgreSQL documentation.
 ///
 /// [*Serialization Failure Handling*]: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -142,8 +142,8 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
     /// # Errors
     ///
     /// That of the last attempt. Whether an error can be retried is looked up in it and in its
-    /// [sources](StdError::source): so an error type of one's own that wraps [`LockError`] or
-    /// Diesel's error will do.
+    /// [sources](StdError::source): so an error type of one's own that wraps
+    /// [`LockError`](crate::LockError) or Diesel's error will do.
     pub fn transaction<T, E>(self, mut work: impl FnMut(&mut C) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error> + StdError + 'static,
@@ -185,7 +185,7 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
         loop {
             let error = match work(self.conn) {
                 Ok(done) => return Ok(done),
-                Err(error) if is_retryable(&error) => error,
+                Err(error) if error::is_retryable(&error) => error,
                 Err(error) => return Err(error),
             };
             (self.on_failure)(attempt, &error);
@@ -207,21 +207,6 @@ impl<C> std::fmt::Debug for Retrying<'_, C> {
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
-}
-
-/// Looks for an error that can be retried among this one and its sources.
-fn is_retryable(error: &(dyn StdError + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<LockError>() {
-            return error.is_retryable();
-        }
-        if let Some(error) = error.downcast_ref::<Error>() {
-            return error::is_retryable(error);
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]
