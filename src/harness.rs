@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod assertions;
 mod blocked;
 mod contention;
 mod database;

@@ -46,6 +46,12 @@ pub enum HarnessError {
         /// What had happened until then.
         transcript: Box<Transcript>,
     },
+    /// None of the steps that were to deadlock failed with a deadlock.
+    #[error("none of the steps has failed with a deadlock\n{transcript}")]
+    NoDeadlock {
+        /// What had happened until then.
+        transcript: Box<Transcript>,
+    },
     /// The server could not be asked who waits, for want of one more connection or of an answer.
     #[error("the server could not be asked who waits")]
     Observe(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -99,6 +99,13 @@ impl<T, E> Pending<T, E> {
         }
     }
 
+    /// Has the server cancel the step, if it has not ended.
+    pub(super) fn stop(&self) {
+        if !self.is_finished() {
+            self.stage.stop(self.session);
+        }
+    }
+
     pub(super) fn error(&self, problem: StepProblem) -> HarnessError {
         self.stage.error(self.session, &self.label, problem)
     }

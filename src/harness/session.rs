@@ -90,6 +90,11 @@ impl<C> Session<C> {
         Pending::new(Arc::clone(&self.stage), self.index, label, started, results)
     }
 
+    /// An error about one of its steps, with the transcript.
+    pub(super) fn error(&self, label: &str, problem: StepProblem) -> HarnessError {
+        self.stage.error(self.index, label, problem)
+    }
+
     fn launch(
         &self,
         label: &str,
