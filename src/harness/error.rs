@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::ConnectionError;
 
-use super::{StepProblem, Transcript};
+use super::{ConflictMatrix, StepProblem, Transcript};
 
 /// What keeps a test from being run: no connection, no server, no disk.
 ///
@@ -51,6 +51,20 @@ pub enum HarnessError {
     NoDeadlock {
         /// What had happened until then.
         transcript: Box<Transcript>,
+    },
+    /// Two lock attempts of a matrix were to have the same name.
+    #[error("there is a lock attempt \"{attempt}\" already")]
+    DuplicateAttempt {
+        /// The name.
+        attempt: String,
+    },
+    /// Lock attempts conflict otherwise than a test says.
+    #[error("the locks conflict otherwise than expected\nexpected:\n{expected}\nfound:\n{found}")]
+    ConflictsDiffer {
+        /// The table that was expected, without the white space around its lines.
+        expected: String,
+        /// What was found.
+        found: ConflictMatrix,
     },
     /// The server could not be asked who waits, for want of one more connection or of an answer.
     #[error("the server could not be asked who waits")]
