@@ -10,7 +10,9 @@ use diesel::ConnectionError;
 use diesel::result::Error;
 
 use crate::{AdvisoryLock, Wait};
-pub(crate) use chain::*;
+pub(crate) use chain::is_retryable;
+#[cfg(feature = "harness")]
+pub(crate) use chain::{chain, is_contention, is_deadlock, words};
 use classify::Condition;
 #[cfg(feature = "harness")]
 pub(crate) use classify::is_empty_query;

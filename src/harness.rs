@@ -37,7 +37,9 @@
 //! # }
 //! ```
 
+mod assertions;
 mod blocked;
+mod conflicts;
 mod contention;
 mod database;
 mod error;
@@ -57,6 +59,9 @@ mod transaction;
 mod transcript;
 
 pub use blocked::Blocked;
+pub use conflicts::{
+    ConflictMatrix, LockAttempt, assert_conflicts, conflict_matrix, try_assert_conflicts,
+};
 pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
 pub use database::TestDatabase;
 pub use error::HarnessError;

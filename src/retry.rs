@@ -12,8 +12,8 @@ use crate::{error, transaction};
 
 /// How often, and how soon, a transaction that failed is run again.
 ///
-/// Only failures that [`LockError::is_retryable`] are: a deadlock or a serialization failure,
-/// which PostgreSQL resolves by ending one of the transactions. See [*Serialization Failure
+/// Only failures that [`LockError::is_retryable`](crate::LockError::is_retryable) are: a deadlock
+/// or a serialization failure, which PostgreSQL resolves by ending one of the transactions. See [*Serialization Failure
 /// Handling*], section 13.5 of the PostgreSQL documentation.
 ///
 /// [*Serialization Failure Handling*]: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
@@ -142,8 +142,8 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
     /// # Errors
     ///
     /// That of the last attempt. Whether an error can be retried is looked up in it and in its
-    /// [sources](StdError::source): so an error type of one's own that wraps [`LockError`] or
-    /// Diesel's error will do.
+    /// [sources](StdError::source): so an error type of one's own that wraps
+    /// [`LockError`](crate::LockError) or Diesel's error will do.
     pub fn transaction<T, E>(self, mut work: impl FnMut(&mut C) -> Result<T, E>) -> Result<T, E>
     where
         E: From<Error> + StdError + 'static,

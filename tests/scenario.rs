@@ -184,11 +184,10 @@ fn a_step_that_hangs_is_cancelled_and_the_error_shows_the_transcript() {
         "{transcript}"
     );
     assert!(begun.elapsed() < Duration::from_secs(2));
-    // The session is not lost, but the time is.
-    assert!(matches!(
-        first.run("add", add(1)),
-        Ok(1) | Err(StepError::Broken(HarnessError::Step { .. }))
-    ));
+    assert_eq!(
+        self::problem(first.run("add", add(1))).0,
+        StepProblem::TooLate
+    );
 }
 
 #[test]
@@ -459,4 +458,36 @@ fn a_session_may_have_any_name() {
     assert!(!transcript.to_svg().contains('\0'));
     assert!(!transcript.to_mermaid().contains('\0'));
     assert!(!transcript.to_string().contains('\0'));
+}
+
+#[test]
+fn a_connection_that_a_pool_lends_again_belongs_to_the_new_session() {
+    let database = database();
+    let manager = ConnectionManager::<PgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let scenario = Scenario::new(|| pool.get());
+    let second = scenario.session("second").unwrap();
+    drop(scenario.session("first").unwrap());
+    let third = scenario.session("third").unwrap();
+    third.begin().unwrap();
+    third
+        .run("lock", |conn| conn.advisory_xact_lock(1))
+        .unwrap();
+    let mut waits = second.start("lock", |conn| conn.advisory_lock(1)?.release());
+    assert_eq!(waits.wait_blocked().unwrap().by(), ["third"]);
+    third.rollback().unwrap();
+    waits.join().unwrap();
+}
+
+#[test]
+fn a_step_that_was_stopped_for_another_one_says_so_when_it_is_joined() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database)).timeout(Duration::from_millis(300));
+    let first = scenario.session("first").unwrap();
+    let sleeps = first.start("sleep", sleep);
+    assert_eq!(problem(first.run("add", add(1))).0, StepProblem::TooLate);
+    assert!(matches!(
+        problem(sleeps.join()).0,
+        StepProblem::TimedOut { .. }
+    ));
 }

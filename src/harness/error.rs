@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use diesel::ConnectionError;
 
-use super::{StepProblem, Transcript};
+use super::{ConflictMatrix, StepProblem, Transcript};
 
 /// What keeps a test from being run: no connection, no server, no disk.
 ///
@@ -66,6 +66,26 @@ pub enum HarnessError {
     Schedule {
         /// What stands in the schedule there.
         step: String,
+    },
+    /// None of the steps that were to deadlock failed with a deadlock.
+    #[error("none of the steps has failed with a deadlock\n{transcript}")]
+    NoDeadlock {
+        /// What had happened until then.
+        transcript: Box<Transcript>,
+    },
+    /// Two lock attempts of a matrix were to have the same name.
+    #[error("there is a lock attempt \"{attempt}\" already")]
+    DuplicateAttempt {
+        /// The name.
+        attempt: String,
+    },
+    /// Lock attempts conflict otherwise than a test says.
+    #[error("the locks conflict otherwise than expected\nexpected:\n{expected}\nfound:\n{found}")]
+    ConflictsDiffer {
+        /// The table that was expected, without the white space around its lines.
+        expected: String,
+        /// What was found.
+        found: ConflictMatrix,
     },
     /// The server could not be asked who waits, for want of one more connection or of an answer.
     #[error("the server could not be asked who waits")]

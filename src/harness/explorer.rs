@@ -20,7 +20,7 @@ use frontier::{Bounds, Frontier};
 use path::Path;
 use progress::ProgressLine;
 pub use report::{Exploration, Problem, Run, SessionEnd};
-use steps::Step;
+use steps::Script;
 pub use steps::{StepResult, Steps};
 use troupe::Troupe;
 
@@ -97,7 +97,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// closes the circle. Else each costs the server's `deadlock_timeout`, which is a second.
 pub struct Explorer<'e, C, S> {
     databases: Vec<Connect<'e, C>>,
-    sessions: Vec<(String, Vec<(String, Step<C, S>)>)>,
+    sessions: Vec<(String, Script<C, S>)>,
     setup: Option<Prepare<'e, C>>,
     teardown: Option<Prepare<'e, C>>,
     invariants: Vec<(String, Invariant<'e, C, S>)>,

@@ -95,6 +95,23 @@ impl<T, E> Pending<T, E> {
         })
     }
 
+    /// Waits for the step as [`join`](Self::join) does, and tells its own error from what keeps it
+    /// from coming to an end.
+    pub(super) fn returned(self) -> Result<Result<T, E>, HarnessError> {
+        match self.join() {
+            Ok(done) => Ok(Ok(done)),
+            Err(StepError::Failed(error)) => Ok(Err(error)),
+            Err(StepError::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Has the server stop the step, if it has not ended.
+    pub(super) fn stop(&self) {
+        if !self.is_finished() {
+            self.stage.stop(self.session);
+        }
+    }
+
     /// Waits until the step has ended.
     pub(super) fn end(&self) -> Result<(), HarnessError> {
         self.wait(Until::Ended)
@@ -102,10 +119,16 @@ impl<T, E> Pending<T, E> {
 
     /// Waits for this step, unless it has ended before a later one of its session.
     fn wait(&self, until: Until) -> Result<(), HarnessError> {
-        match &self.started {
-            Ok(_) if self.is_finished() => Ok(()),
-            Ok(_) => self.stage.wait(&[self.session], until),
-            Err(problem) => Err(self.error(problem.clone())),
+        let serial = match &self.started {
+            Ok(serial) => *serial,
+            Err(problem) => return Err(self.error(problem.clone())),
+        };
+        if !self.is_finished() {
+            self.stage.wait(&[self.session], until)?;
+        }
+        match self.stage.given_up(self.session, serial) {
+            Some(problem) => Err(self.error(problem)),
+            None => Ok(()),
         }
     }
 

@@ -123,6 +123,13 @@ impl<F> Scenario<F> {
         Session::open(stage, name, connect()?)
     }
 
+    /// Begins the time anew, and the transcript. No step may be under way.
+    pub(super) fn begin_anew(&self) {
+        if let Some(stage) = self.stage.get() {
+            stage.begin(self.timeout);
+        }
+    }
+
     /// What has happened so far. It costs no round trip.
     pub fn transcript(&self) -> Transcript {
         let stage = self.stage.get();

@@ -18,8 +18,8 @@ use super::{HarnessError, IsolationLevel, Pending, StepError, StepProblem, trans
 use crate::LockError;
 use crate::error::words;
 
-/// What a session sends when it ends: whatever it has, it gives back, and is seen to have.
-const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
+/// Gives back whatever a session has, in an aborted transaction and outside of one too.
+pub(super) const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
 
 type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
 
@@ -91,6 +91,11 @@ impl<C> Session<C> {
             what
         });
         Pending::new(Arc::clone(&self.stage), self.index, label, started, results)
+    }
+
+    /// An error about one of its steps, with the transcript.
+    pub(super) fn error(&self, label: &str, problem: StepProblem) -> HarnessError {
+        self.stage.error(self.index, label, problem)
     }
 
     fn launch(

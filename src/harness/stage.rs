@@ -51,6 +51,8 @@ struct Actor {
     step: Option<Step>,
     /// How many steps it has begun.
     serial: u64,
+    /// The number of the last step that was stopped because the time was over, and the time.
+    given_up: Option<(u64, Duration)>,
     gone: bool,
 }
 
@@ -108,6 +110,7 @@ impl Stage {
             pid,
             step: None,
             serial: 0,
+            given_up: None,
             gone: false,
         });
         Some(cast.transcript.add_session(name))
@@ -135,13 +138,17 @@ impl Stage {
     /// Begins a step, where the one before has ended or ends without being seen to wait, and
     /// returns its number.
     pub(super) fn start(&self, session: usize, label: &str) -> Result<u64, StepProblem> {
-        // What this may fail with keeps the step from ending, which is the next question.
+        // Whether the time is over or the server can't be asked, is told by what follows.
         let _ = self.wait(&[session], Until::Settled);
         let mut cast = self.cast();
         cast.note_end(session);
+        let is_late = cast.is_late();
         let actor = &mut cast.actors[session];
         if actor.gone {
             return Err(StepProblem::SessionEnded);
+        }
+        if is_late {
+            return Err(StepProblem::TooLate);
         }
         if let Some(step) = &actor.step {
             return Err(StepProblem::Busy {
@@ -208,7 +215,7 @@ impl Stage {
             if over {
                 break;
             }
-            if cast.deadline.is_some_and(|deadline| deadline <= now) {
+            if cast.is_late() {
                 drop(cast);
                 return Err(self.give_up(running[0]));
             }
@@ -298,13 +305,23 @@ impl Stage {
         let mut cast = self.cast();
         let now = Instant::now();
         let after = now - cast.begun;
-        let label = match cast.actors[session].step.take() {
+        let actor = &mut cast.actors[session];
+        actor.given_up = Some((actor.serial, after));
+        let label = match actor.step.take() {
             Some(step) => step.label,
             None => String::new(),
         };
         cast.note(session, now, &label, What::TimedOut);
         drop(cast);
         self.error(session, &label, StepProblem::TimedOut { after })
+    }
+
+    /// What became of the step of this number, if it was stopped because the time was over.
+    pub(super) fn given_up(&self, session: usize, serial: u64) -> Option<StepProblem> {
+        match self.cast().actors[session].given_up {
+            Some((step, after)) if step == serial => Some(StepProblem::TimedOut { after }),
+            _ => None,
+        }
     }
 
     /// Has the server cancel what the session does, or else end the session.
@@ -392,6 +409,11 @@ impl Cast {
         }
     }
 
+    fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     fn running(&self, sessions: &[usize]) -> Vec<usize> {
         let running = |&session: &usize| self.actors[session].is_running();
         sessions.iter().copied().filter(running).collect()
@@ -423,16 +445,21 @@ impl Cast {
         let of = |&session: &usize| self.actors[session].pid;
         (
             sessions.iter().map(of).collect(),
-            self.actors.iter().map(|actor| actor.pid).collect(),
+            self.present().map(|actor| actor.pid).collect(),
         )
     }
 
     fn names(&self, pids: &[i32]) -> Vec<String> {
-        let actors = self.actors.iter();
+        let actors = self.present();
         actors
             .filter(|actor| pids.contains(&actor.pid))
             .map(|actor| actor.name.clone())
             .collect()
+    }
+
+    /// Those that have not left: a pool may have lent a connection of one that has to another.
+    fn present(&self) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(|actor| !actor.gone)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::HarnessError;
+use super::{Blocked, HarnessError};
 use crate::LockError;
 
 /// Why a step has not returned what it was to.
@@ -36,6 +36,9 @@ pub enum StepProblem {
         /// The earlier step.
         with: String,
     },
+    /// It was not launched, because the time was over.
+    #[error("can't begin: the time is over")]
+    TooLate,
     /// It was not launched, or not ended, because its session has ended.
     #[error("can't go on: its session has ended")]
     SessionEnded,
@@ -45,4 +48,19 @@ pub enum StepProblem {
     /// It was to wait for another session, and has ended.
     #[error("has ended without having to wait")]
     NotBlocked,
+    /// It was not to wait for another session, was seen to, and was cancelled.
+    #[error("was not to wait, and {blocked}")]
+    Waited {
+        /// What it waited for.
+        blocked: Blocked,
+    },
+    /// It was to fail, and has ended well.
+    #[error("was to fail, and has ended well")]
+    NotFailed,
+    /// It failed with another error than it was to, or might.
+    #[error("failed otherwise than expected: {error}")]
+    FailedOtherwise {
+        /// What that error says.
+        error: String,
+    },
 }

@@ -12,6 +12,9 @@ pub type StepResult<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub(super) type Step<C, S> = Arc<dyn Fn(&mut C, &mut S) -> StepResult + Send + Sync>;
 
+/// Labelled steps, with their transaction.
+pub(super) type Script<C, S> = Vec<(String, Step<C, S>)>;
+
 /// What a session of an [`Explorer`](super::Explorer) does: labelled steps, in this order.
 ///
 /// A step is a closure over the session's connection and its state, and runs once in each
@@ -36,7 +39,7 @@ pub(super) type Step<C, S> = Arc<dyn Fn(&mut C, &mut S) -> StepResult + Send + S
 /// ```
 pub struct Steps<C, S> {
     level: Option<IsolationLevel>,
-    steps: Vec<(String, Step<C, S>)>,
+    steps: Script<C, S>,
 }
 
 impl<C, S> Steps<C, S> {
@@ -75,7 +78,7 @@ where
     S: 'static,
 {
     /// The steps with their transaction.
-    pub(super) fn into_script(self) -> Vec<(String, Step<C, S>)> {
+    pub(super) fn into_script(self) -> Script<C, S> {
         let mut steps = self.steps;
         let Some(level) = self.level else {
             return steps;

@@ -11,7 +11,7 @@ use super::path::Path;
 use super::report::{Problem, Run, SessionEnd};
 use super::steps::{Step, StepResult};
 use super::{Connect, Explorer, Prepare, full_name};
-use crate::harness::session::panic_message;
+use crate::harness::session::{LET_GO, panic_message};
 use crate::harness::stage::{Stage, Until};
 use crate::harness::{HarnessError, Pending, Session, StepError, Transcript};
 use crate::{LockError, error};
@@ -21,9 +21,6 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// Has a step find a deadlock at once, if it is the one that closes the circle.
 const QUICK_DEADLOCKS: &str = "SET deadlock_timeout = '10ms'";
 const USUAL_DEADLOCKS: &str = "RESET deadlock_timeout";
-
-/// What every session does between two schedules.
-const RESET: &str = "ROLLBACK; SELECT pg_advisory_unlock_all(); RESET deadlock_timeout";
 
 /// The connections of one database, which run one schedule after the other.
 pub(super) struct Troupe<'a, 'e, C, S> {
@@ -233,7 +230,7 @@ where
 
     /// Has every session let go of what it has, and says whether it is fit for the next schedule.
     fn reset(&self) -> bool {
-        let let_go = |conn: &mut C| conn.batch_execute(RESET);
+        let let_go = |conn: &mut C| conn.batch_execute(&format!("{LET_GO}; {USUAL_DEADLOCKS}"));
         let pending: Vec<_> = (self.sessions.iter())
             .map(|session| session.start("reset", let_go))
             .collect();

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use diesel::PgConnection;
 use diesel::result::Error;
 
-use super::run::{ended, launch, message};
+use super::run::{launch, message};
 use super::{Spec, SpecEntry};
 use crate::harness::stage::{Stage, Until};
 use crate::harness::{HarnessError, Pending, Session, StepProblem};
@@ -176,7 +176,7 @@ impl<'a> Permutation<'a> {
     /// Reports what has come of a step that has ended.
     fn complete(&mut self, launched: Launched<'a>) -> Result<(), HarnessError> {
         self.active[self.spec.steps[launched.entry.step].session] = None;
-        if let Err(error) = ended(launched.pending)? {
+        if let Err(error) = launched.pending.returned()? {
             self.report(&message(&error));
         }
         Ok(())

@@ -15,7 +15,7 @@ use super::transcript::{PermutationTranscript, SpecTranscript};
 use super::{Spec, SpecEntry};
 use crate::error;
 use crate::harness::stage::Stage;
-use crate::harness::{HarnessError, Pending, Session, StepError};
+use crate::harness::{HarnessError, Pending, Session};
 
 impl Spec {
     /// The time after which a permutation is taken for stuck: five minutes, as isolationtester
@@ -107,7 +107,9 @@ impl<'s> Performance<'s> {
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
             if let Some(setup) = &spec.setup {
                 let what = format!("setup of session {}", spec.name);
-                ended(launch(session, "setup", setup))?.map_err(failed(what))?;
+                launch(session, "setup", setup)
+                    .returned()?
+                    .map_err(failed(what))?;
             }
         }
         Ok(())
@@ -117,7 +119,7 @@ impl<'s> Performance<'s> {
         self.stage.begin(self.spec.timeout);
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
             if let Some(teardown) = &spec.teardown
-                && let Err(error) = ended(launch(session, "teardown", teardown))?
+                && let Err(error) = launch(session, "teardown", teardown).returned()?
             {
                 let _ = writeln!(
                     text,
@@ -178,15 +180,6 @@ pub(super) fn launch(
 ) -> Pending<(), Error> {
     let sql = sql.to_owned();
     session.start(label, move |conn| execute(conn, &sql))
-}
-
-/// What has come of it, apart from what keeps it from coming to an end.
-pub(super) fn ended(pending: Pending<(), Error>) -> Result<QueryResult<()>, HarnessError> {
-    match pending.join() {
-        Ok(()) => Ok(Ok(())),
-        Err(StepError::Failed(error)) => Ok(Err(error)),
-        Err(StepError::Broken(error)) => Err(error),
-    }
 }
 
 /// An error in isolationtester's words.
