@@ -115,7 +115,8 @@ impl<F> Scenario<F> {
         let stage = match self.stage.get() {
             Some(stage) => stage,
             None => {
-                let stage = Stage::new(connect()?)?;
+                let stage = Stage::new(connect()?);
+                stage.get_ready()?;
                 stage.begin(self.timeout);
                 self.stage.get_or_init(|| Arc::new(stage))
             }

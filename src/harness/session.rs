@@ -118,12 +118,20 @@ where
 {
     /// Begins the session's thread, on its connection.
     pub(super) fn open(stage: &Arc<Stage>, name: &str, mut conn: C) -> Result<Self, HarnessError> {
-        let pid = diesel::select(sql::<Integer>("pg_backend_pid()"))
-            .get_result(&mut conn)
-            .map_err(|error| HarnessError::ConnectSession {
-                session: name.to_owned(),
-                source: error.into(),
-            })?;
+        let pid = backend_pid(&mut conn).map_err(|error| HarnessError::ConnectSession {
+            session: name.to_owned(),
+            source: error.into(),
+        })?;
+        Self::with_pid(stage, name, conn, pid)
+    }
+
+    /// Begins the session's thread, on its connection to a server process.
+    pub(super) fn with_pid(
+        stage: &Arc<Stage>,
+        name: &str,
+        conn: C,
+        pid: i32,
+    ) -> Result<Self, HarnessError> {
         let Some(index) = stage.enter(name, pid) else {
             return Err(HarnessError::DuplicateSession {
                 session: name.to_owned(),
@@ -181,12 +189,19 @@ where
     }
 }
 
+impl<C> Session<C> {
+    /// Has the session end, without waiting for that.
+    pub(super) fn end(&mut self) {
+        self.jobs = None;
+    }
+}
+
 impl<C> Drop for Session<C> {
     fn drop(&mut self) {
         if self.stage.is_running(self.index) {
             self.stage.stop(self.index);
         }
-        self.jobs = None;
+        self.end();
         // A thread that doesn't end is left to itself: there is no way to end it.
         if self.stage.has_left(self.index)
             && let Some(thread) = self.thread.take()
@@ -211,6 +226,13 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.leave(self.1);
     }
+}
+
+pub(super) fn backend_pid<C>(conn: &mut C) -> QueryResult<i32>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(conn)
 }
 
 fn work<C>(conn: C, jobs: &Receiver<Job<C>>, _ending: Ending)

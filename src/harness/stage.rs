@@ -3,6 +3,7 @@
 mod watch;
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::transcript::What;
@@ -14,6 +15,9 @@ const PATIENCE: Duration = Duration::from_micros(700);
 
 /// How long until the server is asked again: at least, and at most.
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+
+/// How long to stay awake for a step that may end in a moment.
+const AWAKE: Duration = Duration::from_micros(100);
 
 /// How long a step has to end when it was cancelled, and then when its session was ended.
 const GRACE: Duration = Duration::from_secs(2);
@@ -69,11 +73,8 @@ struct Wait {
 }
 
 impl Stage {
-    /// Has the server make ready for its questions, which takes it longer than the answers.
-    pub(super) fn new(mut watch: impl Watch + 'static) -> Result<Self, HarnessError> {
-        let ready = watch.waits(&[], &[]).and_then(|_| watch.lock(0));
-        ready.map_err(|error| HarnessError::Observe(error.into()))?;
-        Ok(Self {
+    pub(super) fn new(watch: impl Watch + 'static) -> Self {
+        Self {
             cast: Mutex::new(Cast {
                 begun: Instant::now(),
                 deadline: None,
@@ -82,7 +83,13 @@ impl Stage {
             }),
             changed: Condvar::new(),
             watch: Mutex::new(Box::new(watch)),
-        })
+        }
+    }
+
+    /// Has the server make ready for its questions, which takes it longer than the answers.
+    pub(super) fn get_ready(&self) -> Result<(), HarnessError> {
+        self.observe(|watch| watch.waits(&[], &[]).and_then(|_| watch.lock(0)))
+            .map(drop)
     }
 
     /// Begins the time, and a new transcript. No step may be under way.
@@ -170,16 +177,20 @@ impl Stage {
 
     /// Says that the session's step of this number has ended.
     pub(super) fn end(&self, session: usize, serial: u64, what: What) {
-        let actor = &mut self.cast().actors[session];
+        let mut cast = self.cast();
+        let actor = &mut cast.actors[session];
         if let Some(step) = actor.step.as_mut().filter(|_| actor.serial == serial) {
             step.ended = Some((Instant::now(), what));
         }
+        drop(cast);
         self.changed.notify_all();
     }
 
     /// Says that the session has ended, with its thread.
     pub(super) fn leave(&self, session: usize) {
-        self.cast().actors[session].gone = true;
+        let mut cast = self.cast();
+        cast.actors[session].gone = true;
+        drop(cast);
         self.changed.notify_all();
     }
 
@@ -205,6 +216,7 @@ impl Stage {
     pub(super) fn wait(&self, sessions: &[usize], until: Until) -> Result<(), HarnessError> {
         let mut cast = self.cast();
         let mut look = cast.first_look(sessions);
+        let awake = Instant::now() + AWAKE;
         loop {
             let running = cast.running(sessions);
             let over = match until {
@@ -218,6 +230,13 @@ impl Stage {
             if cast.is_late() {
                 drop(cast);
                 return Err(self.give_up(running[0]));
+            }
+            // Most steps end before this thread could have gone to sleep and been woken up.
+            if now < awake && now < look {
+                drop(cast);
+                thread::yield_now();
+                cast = self.cast();
+                continue;
             }
             if until == Until::Settled && look <= now {
                 drop(cast);
@@ -375,8 +394,13 @@ impl Stage {
         &self,
         look: impl FnOnce(&mut dyn Watch) -> diesel::QueryResult<T>,
     ) -> Result<T, HarnessError> {
+        (self.with_observer(look)).map_err(|error| HarnessError::Observe(error.into()))
+    }
+
+    /// Does something on the connection that observes.
+    pub(super) fn with_observer<T>(&self, work: impl FnOnce(&mut dyn Watch) -> T) -> T {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        look(&mut **watch).map_err(|error| HarnessError::Observe(error.into()))
+        work(&mut **watch)
     }
 
     /// Nothing panics that has it, and its data is whole at any time.

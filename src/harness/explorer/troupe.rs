@@ -61,7 +61,8 @@ where
         let mut control = connect_as("control")?;
         // The step that is not allowed to do this would fail.
         let quick_deadlocks = control.batch_execute(QUICK_DEADLOCKS).is_ok();
-        let stage = Arc::new(Stage::new(connect_as("observer")?)?);
+        let stage = Arc::new(Stage::new(connect_as("observer")?));
+        stage.get_ready()?;
         let mut sessions = Vec::new();
         for (name, _) in &explorer.sessions {
             sessions.push(Session::open(&stage, name, connect_as(name)?)?);

@@ -5,15 +5,14 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel::sql_types::Text;
 
 use super::permutation::Permutation;
 use super::transcript::{PermutationTranscript, SpecTranscript};
 use super::{Spec, SpecEntry};
 use crate::error;
+use crate::harness::session::backend_pid;
 use crate::harness::stage::Stage;
 use crate::harness::{HarnessError, Pending, Session};
 
@@ -27,9 +26,9 @@ impl Spec {
 
     /// Runs the permutations, one after the other, on this database.
     ///
-    /// The sessions keep their connections from one permutation to the next. Two more connections
-    /// are opened: one for the setups and teardowns of the file, and one that observes. Nothing
-    /// is put back to what it was but by the teardowns.
+    /// The sessions keep their connections from one permutation to the next. One more connection is
+    /// opened, for the setups and teardowns of the file, and to observe the sessions. Nothing is
+    /// put back to what it was but by the teardowns.
     ///
     /// A step's SQL goes to the server as it stands, in one round trip. One that takes longer than
     /// 0.7 ms has the server asked whether it waits.
@@ -43,7 +42,7 @@ impl Spec {
     /// [`HarnessError::Observe`]: the server could not be asked who waits.
     /// [`HarnessError::Thread`]: the operating system gave no thread.
     pub fn run(&self, database_url: &str) -> Result<SpecTranscript, HarnessError> {
-        let mut performance = Performance::open(self, database_url)?;
+        let performance = Performance::open(self, database_url)?;
         let permutations = self.permutations();
         let permutations = permutations.map(|entries| performance.run(&entries));
         Ok(SpecTranscript::new(
@@ -56,7 +55,7 @@ impl Spec {
 /// The connections of a spec.
 struct Performance<'s> {
     spec: &'s Spec,
-    control: PgConnection,
+    /// Its observer's connection is for the setups and teardowns too.
     stage: Arc<Stage>,
     sessions: Vec<Session<PgConnection>>,
 }
@@ -66,24 +65,24 @@ impl<'s> Performance<'s> {
         // All at once: each costs the server a new process.
         thread::scope(|scope| {
             let open = |name| scope.spawn(move || connect(database_url, name));
-            let stage = scope.spawn(|| Stage::new(connect(database_url, "observer")?));
             let control = open("control connection");
             let names = spec.sessions.iter().map(|session| session.name.as_str());
             let sessions: Vec<_> = names.clone().map(open).collect();
-            let control = join(control)?;
-            let stage = Arc::new(join(stage)?);
-            let sessions = sessions.into_iter().zip(names);
-            let sessions = sessions.map(|(conn, name)| Session::open(&stage, name, join(conn)?));
+            let (control, _) = join(control)?;
+            let stage = Arc::new(Stage::new(control));
+            let sessions = sessions.into_iter().zip(names).map(|(opening, name)| {
+                let (conn, pid) = join(opening)?;
+                Session::with_pid(&stage, name, conn, pid)
+            });
             Ok(Self {
                 spec,
-                control,
                 sessions: sessions.collect::<Result<_, _>>()?,
                 stage,
             })
         })
     }
 
-    fn run(&mut self, entries: &[SpecEntry]) -> Result<PermutationTranscript, HarnessError> {
+    fn run(&self, entries: &[SpecEntry]) -> Result<PermutationTranscript, HarnessError> {
         self.set_up()?;
         self.stage.begin(self.spec.timeout);
         let permutation = Permutation::new(self.spec, &self.stage, &self.sessions);
@@ -93,7 +92,11 @@ impl<'s> Performance<'s> {
         Ok(PermutationTranscript { text, transcript })
     }
 
-    fn set_up(&mut self) -> Result<(), HarnessError> {
+    fn execute(&self, sql: &str) -> QueryResult<()> {
+        self.stage.with_observer(|control| execute(control, sql))
+    }
+
+    fn set_up(&self) -> Result<(), HarnessError> {
         let failed = |what: String| {
             |error: Error| HarnessError::Prepare {
                 what,
@@ -101,7 +104,7 @@ impl<'s> Performance<'s> {
             }
         };
         for setup in &self.spec.setups {
-            execute(&mut self.control, setup).map_err(failed("setup".to_owned()))?;
+            self.execute(setup).map_err(failed("setup".to_owned()))?;
         }
         self.stage.begin(self.spec.timeout);
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
@@ -115,7 +118,7 @@ impl<'s> Performance<'s> {
         Ok(())
     }
 
-    fn tear_down(&mut self, text: &mut String) -> Result<(), HarnessError> {
+    fn tear_down(&self, text: &mut String) -> Result<(), HarnessError> {
         self.stage.begin(self.spec.timeout);
         for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
             if let Some(teardown) = &spec.teardown
@@ -130,7 +133,7 @@ impl<'s> Performance<'s> {
             }
         }
         if let Some(teardown) = &self.spec.teardown
-            && let Err(error) = execute(&mut self.control, teardown)
+            && let Err(error) = self.execute(teardown)
         {
             let _ = writeln!(text, "teardown failed: {}", message(&error));
         }
@@ -138,33 +141,46 @@ impl<'s> Performance<'s> {
     }
 }
 
-fn join<T>(opening: ScopedJoinHandle<'_, Result<T, HarnessError>>) -> Result<T, HarnessError> {
+impl Drop for Performance<'_> {
+    fn drop(&mut self) {
+        // All at once, before each is waited for.
+        self.sessions.iter_mut().for_each(Session::end);
+    }
+}
+
+/// A connection, and the server's process for it.
+type Opened = Result<(PgConnection, i32), HarnessError>;
+
+fn join(opening: ScopedJoinHandle<'_, Opened>) -> Opened {
     (opening.join()).unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// Connects as isolationtester does: with a session's name, and nothing else, of its own.
-fn connect(database_url: &str, name: &str) -> Result<PgConnection, HarnessError> {
+fn connect(database_url: &str, name: &str) -> Opened {
     let failed = |source| HarnessError::ConnectSession {
         session: name.to_owned(),
         source,
     };
     let mut conn = PgConnection::establish(database_url).map_err(|error| failed(error.into()))?;
-    let named = diesel::select(
-        sql::<Text>(
-            "set_config('application_name', current_setting('application_name') || '/' || ",
-        )
-        .bind::<Text, _>(name)
-        .sql(", false)"),
-    )
-    .execute(&mut conn);
-    // Diesel has set it.
-    let reset = named.and_then(|_| conn.batch_execute("RESET TimeZone"));
-    reset.map_err(|error| failed(error.into()))?;
-    Ok(conn)
+    // Diesel has set the time zone.
+    let named = conn.batch_execute(&format!(
+        "RESET TimeZone; SELECT set_config('application_name', \
+         current_setting('application_name') || '/' || {}, false)",
+        literal(name),
+    ));
+    let pid = named.and_then(|()| backend_pid(&mut conn));
+    let pid = pid.map_err(|error| failed(error.into()))?;
+    Ok((conn, pid))
+}
+
+/// A string as SQL.
+fn literal(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('\'', "''");
+    format!("E'{text}'")
 }
 
 /// Sends SQL as it stands.
-pub(super) fn execute(conn: &mut PgConnection, sql: &str) -> QueryResult<()> {
+fn execute<C: SimpleConnection + ?Sized>(conn: &mut C, sql: &str) -> QueryResult<()> {
     match conn.batch_execute(sql) {
         // It is one for Diesel.
         Err(error) if error::is_empty_query(&error) => Ok(()),

@@ -1,4 +1,4 @@
-use diesel::connection::LoadConnection;
+use diesel::connection::{LoadConnection, SimpleConnection};
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -14,7 +14,7 @@ pub(in crate::harness) enum Stop {
 }
 
 /// A connection beside the sessions, on which the server is asked about them.
-pub(in crate::harness) trait Watch: Send {
+pub(in crate::harness) trait Watch: SimpleConnection + Send {
     /// Who of `waiters` waits, and for whom of `all`.
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>>;
 
