@@ -2,6 +2,7 @@
 
 mod watch;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_micros(700);
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
 
 /// How long to stay awake for a step that may end in a moment.
-const AWAKE: Duration = Duration::from_micros(100);
+const AWAKE: Duration = Duration::from_micros(400);
 
 /// How long a step has to end when it was cancelled, and then when its session was ended.
 const GRACE: Duration = Duration::from_secs(2);
@@ -38,6 +39,8 @@ pub(super) struct Stage {
     cast: Mutex<Cast>,
     /// A step has ended, or a session.
     changed: Condvar,
+    /// How often that was so.
+    changes: AtomicU64,
     watch: Mutex<Box<dyn Watch>>,
 }
 
@@ -82,6 +85,7 @@ impl Stage {
                 actors: Vec::new(),
             }),
             changed: Condvar::new(),
+            changes: AtomicU64::new(0),
             watch: Mutex::new(Box::new(watch)),
         }
     }
@@ -183,6 +187,7 @@ impl Stage {
             step.ended = Some((Instant::now(), what));
         }
         drop(cast);
+        self.changes.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 
@@ -191,6 +196,7 @@ impl Stage {
         let mut cast = self.cast();
         cast.actors[session].gone = true;
         drop(cast);
+        self.changes.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 
@@ -231,10 +237,10 @@ impl Stage {
                 drop(cast);
                 return Err(self.give_up(running[0]));
             }
-            // Most steps end before this thread could have gone to sleep and been woken up.
             if now < awake && now < look {
+                let changes = self.changes.load(Ordering::Acquire);
                 drop(cast);
-                thread::yield_now();
+                self.stay_awake(changes, awake.min(look));
                 cast = self.cast();
                 continue;
             }
@@ -374,6 +380,14 @@ impl Stage {
             cast = self.await_change(cast, Some(deadline));
         }
         true
+    }
+
+    /// Waits for a change without going to sleep, from which to wake up would take longer than most
+    /// steps do.
+    fn stay_awake(&self, changes: u64, until: Instant) {
+        while self.changes.load(Ordering::Acquire) == changes && Instant::now() < until {
+            thread::yield_now();
+        }
     }
 
     fn await_change<'c>(
