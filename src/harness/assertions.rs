@@ -104,7 +104,7 @@ impl<C> Session<C> {
     ///
     /// [`StepProblem::Waited`]: the step was seen to wait, and has been cancelled.
     /// [`HarnessError::Observe`]: the server could not be asked.
-    /// Else those of [`run`](Self::run) that are [`StepError::Broken`].
+    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](super::StepError::Broken).
     pub fn try_assert_does_not_block<T, E>(
         &self,
         label: &str,
@@ -152,7 +152,7 @@ impl<C> Session<C> {
     ///
     /// [`StepProblem::NotFailed`]: the step has ended well.
     /// [`StepProblem::FailedOtherwise`]: it failed with another error.
-    /// Else those of [`run`](Self::run) that are [`StepError::Broken`].
+    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](super::StepError::Broken).
     pub fn try_assert_fails_with<T, E>(
         &self,
         label: &str,
@@ -227,7 +227,7 @@ impl<F> Scenario<F> {
     /// # Errors
     ///
     /// [`HarnessError::NoDeadlock`]: none of them has failed with a deadlock.
-    /// Else those of [`Pending::join`] that are [`StepError::Broken`]: the first of them, when all
+    /// Else those of [`Pending::join`] that are [`StepError::Broken`](super::StepError::Broken): the first of them, when all
     /// steps have ended.
     pub fn try_assert_deadlock<T, E>(
         &self,

@@ -12,7 +12,7 @@ use super::{Blocked, HarnessError, StepProblem, Transcript};
 pub(super) use watch::{Stop, Watch};
 
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
-const PATIENCE: Duration = Duration::from_micros(700);
+const PATIENCE: Duration = Duration::from_micros(500);
 
 /// How long until the server is asked again: at least, and at most.
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));

@@ -30,8 +30,8 @@ impl Spec {
     /// opened, for the setups and teardowns of the file, and to observe the sessions. Nothing is
     /// put back to what it was but by the teardowns.
     ///
-    /// A step's SQL goes to the server as it stands, in one round trip. One that takes longer than
-    /// 0.7 ms has the server asked whether it waits.
+    /// A step's SQL goes to the server as it stands, in one round trip. The server is asked whether
+    /// it waits if it takes longer than half a millisecond.
     ///
     /// # Errors
     ///
