@@ -491,3 +491,21 @@ fn a_step_that_was_stopped_for_another_one_says_so_when_it_is_joined() {
         StepProblem::TimedOut { .. }
     ));
 }
+
+#[test]
+fn a_wait_is_seen_although_the_catalogue_is_locked() {
+    let database = database();
+    let scenario = Scenario::new(sessions(&database));
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    first.begin().unwrap();
+    first
+        .run("lock", |conn| {
+            conn.batch_execute("LOCK TABLE accounts, pg_class IN ACCESS EXCLUSIVE MODE")
+        })
+        .unwrap();
+    let mut waits = second.start("lock", lock_account_in_transaction);
+    assert_eq!(waits.wait_blocked().unwrap().by(), ["first"]);
+    first.rollback().unwrap();
+    waits.join().unwrap();
+}

@@ -1,5 +1,6 @@
 //! What the sessions of a test share: who does what, what happened, and who waits for whom.
 
+mod cast;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::transcript::What;
 use super::{Blocked, HarnessError, StepProblem, Transcript};
+use cast::{Actor, Cast, Step, Wait};
 pub(super) use watch::{Stop, Watch};
-
-/// How old a step is when the server is first asked whether it waits: most have ended by then.
-const PATIENCE: Duration = Duration::from_micros(500);
-
-/// How long until the server is asked again: at least, and at most.
-const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
 
 /// How long to stay awake for a step that may end in a moment.
 const AWAKE: Duration = Duration::from_micros(400);
@@ -42,37 +38,6 @@ pub(super) struct Stage {
     /// How often that was so.
     changes: AtomicU64,
     watch: Mutex<Box<dyn Watch>>,
-}
-
-struct Cast {
-    begun: Instant,
-    deadline: Option<Instant>,
-    transcript: Transcript,
-    actors: Vec<Actor>,
-}
-
-struct Actor {
-    name: String,
-    pid: i32,
-    /// The step that it does, or has done without anybody having looked.
-    step: Option<Step>,
-    /// How many steps it has begun.
-    serial: u64,
-    /// The number of the last step that was stopped because the time was over, and the time.
-    given_up: Option<(u64, Duration)>,
-    gone: bool,
-}
-
-struct Step {
-    label: String,
-    started: Instant,
-    wait: Option<Wait>,
-    ended: Option<(Instant, What)>,
-}
-
-struct Wait {
-    blockers: Vec<i32>,
-    blocked: Blocked,
 }
 
 impl Stage {
@@ -306,7 +271,7 @@ impl Stage {
             return;
         }
         drop(cast);
-        // What the lock is called is worth nothing but a look: it may need a lock itself.
+        // What the lock is called is not worth failing for.
         let lock = self.observe(|watch| watch.lock(pid)).unwrap_or_default();
         cast = self.cast();
         let now = Instant::now();
@@ -420,89 +385,5 @@ impl Stage {
     /// Nothing panics that has it, and its data is whole at any time.
     fn cast(&self) -> MutexGuard<'_, Cast> {
         self.cast.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Cast {
-    fn note(&mut self, session: usize, at: Instant, step: &str, what: What) {
-        let at = at.saturating_duration_since(self.begun);
-        self.transcript.note(session, at, step, what);
-    }
-
-    /// Takes note of a step that has ended.
-    ///
-    /// Not when it ends, but when somebody looks: what is over in one moment is then in the order
-    /// in which the test looks at it, and so in the same order every time.
-    fn note_end(&mut self, session: usize) {
-        let ended = self.actors[session]
-            .step
-            .take_if(|step| step.ended.is_some());
-        if let Some(Step {
-            label,
-            ended: Some((at, what)),
-            ..
-        }) = ended
-        {
-            self.note(session, at, &label, what);
-        }
-    }
-
-    fn is_late(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    fn running(&self, sessions: &[usize]) -> Vec<usize> {
-        let running = |&session: &usize| self.actors[session].is_running();
-        sessions.iter().copied().filter(running).collect()
-    }
-
-    /// When to ask the server whether these wait: at once, where that is known of old.
-    fn first_look(&self, sessions: &[usize]) -> Instant {
-        let steps = self.steps(sessions).filter(|step| step.wait.is_none());
-        let look = steps.map(|step| step.started + PATIENCE).max();
-        look.unwrap_or_else(Instant::now)
-    }
-
-    /// When to ask it again: the longer the steps take, the less often.
-    fn next_look(&self, sessions: &[usize]) -> Instant {
-        let now = Instant::now();
-        let started = self.steps(sessions).map(|step| step.started).max();
-        let age = started.map_or(Duration::ZERO, |started| now - started);
-        now + (age / 8).clamp(POLL.0, POLL.1)
-    }
-
-    fn steps(&self, sessions: &[usize]) -> impl Iterator<Item = &Step> {
-        sessions
-            .iter()
-            .filter_map(|&session| self.actors[session].step.as_ref())
-    }
-
-    /// The processes of these sessions, and of all.
-    fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
-        let of = |&session: &usize| self.actors[session].pid;
-        (
-            sessions.iter().map(of).collect(),
-            self.present().map(|actor| actor.pid).collect(),
-        )
-    }
-
-    fn names(&self, pids: &[i32]) -> Vec<String> {
-        let actors = self.present();
-        actors
-            .filter(|actor| pids.contains(&actor.pid))
-            .map(|actor| actor.name.clone())
-            .collect()
-    }
-
-    /// Those that have not left: a pool may have lent a connection of one that has to another.
-    fn present(&self) -> impl Iterator<Item = &Actor> {
-        self.actors.iter().filter(|actor| !actor.gone)
-    }
-}
-
-impl Actor {
-    fn is_running(&self) -> bool {
-        !self.gone && self.step.as_ref().is_some_and(|step| step.ended.is_none())
     }
 }

@@ -98,9 +98,13 @@ impl<C> RunQueryDsl<C> for WaitedLock {}
 impl QueryFragment<Pg> for WaitedLock {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Who waits for a row waits for the transaction that locked it, and has the row's own
-        // lock meanwhile.
+        // lock meanwhile. To find a table's name may take a lock that a session has: the name
+        // depends on the timeout, so that it is looked up when that is set.
         out.push_sql(
-            "WITH locks AS (SELECT *, relation::regclass::text AS name FROM pg_locks WHERE pid = ",
+            "WITH timeout AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS t), \
+             locks AS (SELECT pg_locks.*, \
+             CASE WHEN t IS NOT NULL THEN relation::regclass::text END AS name \
+             FROM pg_locks CROSS JOIN timeout WHERE pid = ",
         );
         out.push_bind_param::<Integer, _>(&self.waiter)?;
         out.push_sql(

@@ -1,0 +1,131 @@
+//! What is known of the sessions of a test.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::transcript::What;
+use crate::harness::{Blocked, Transcript};
+
+/// How old a step is when the server is first asked whether it waits: most have ended by then.
+const PATIENCE: Duration = Duration::from_micros(500);
+
+/// How long until the server is asked again: at least, and at most.
+const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+
+/// The sessions of a test, and what has happened.
+pub(super) struct Cast {
+    pub(super) begun: Instant,
+    pub(super) deadline: Option<Instant>,
+    pub(super) transcript: Transcript,
+    pub(super) actors: Vec<Actor>,
+}
+
+/// A session.
+pub(super) struct Actor {
+    pub(super) name: String,
+    pub(super) pid: i32,
+    /// The step that it does, or has done without anybody having looked.
+    pub(super) step: Option<Step>,
+    /// How many steps it has begun.
+    pub(super) serial: u64,
+    /// The number of the last step that was stopped because the time was over, and the time.
+    pub(super) given_up: Option<(u64, Duration)>,
+    pub(super) gone: bool,
+}
+
+/// What a session does.
+pub(super) struct Step {
+    pub(super) label: String,
+    pub(super) started: Instant,
+    pub(super) wait: Option<Wait>,
+    pub(super) ended: Option<(Instant, What)>,
+}
+
+/// For whom, and for what, a step was last seen to wait.
+pub(super) struct Wait {
+    pub(super) blockers: Vec<i32>,
+    pub(super) blocked: Blocked,
+}
+
+impl Cast {
+    pub(super) fn note(&mut self, session: usize, at: Instant, step: &str, what: What) {
+        let at = at.saturating_duration_since(self.begun);
+        self.transcript.note(session, at, step, what);
+    }
+
+    /// Takes note of a step that has ended.
+    ///
+    /// Not when it ends, but when somebody looks: what is over in one moment is then in the order
+    /// in which the test looks at it, and so in the same order every time.
+    pub(super) fn note_end(&mut self, session: usize) {
+        let ended = self.actors[session]
+            .step
+            .take_if(|step| step.ended.is_some());
+        if let Some(Step {
+            label,
+            ended: Some((at, what)),
+            ..
+        }) = ended
+        {
+            self.note(session, at, &label, what);
+        }
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    pub(super) fn running(&self, sessions: &[usize]) -> Vec<usize> {
+        let running = |&session: &usize| self.actors[session].is_running();
+        sessions.iter().copied().filter(running).collect()
+    }
+
+    /// When to ask the server whether these wait: at once, where that is known of old.
+    pub(super) fn first_look(&self, sessions: &[usize]) -> Instant {
+        let steps = self.steps(sessions).filter(|step| step.wait.is_none());
+        let look = steps.map(|step| step.started + PATIENCE).max();
+        look.unwrap_or_else(Instant::now)
+    }
+
+    /// When to ask it again: the longer the steps take, the less often.
+    pub(super) fn next_look(&self, sessions: &[usize]) -> Instant {
+        let now = Instant::now();
+        let started = self.steps(sessions).map(|step| step.started).max();
+        let age = started.map_or(Duration::ZERO, |started| now - started);
+        now + (age / 8).clamp(POLL.0, POLL.1)
+    }
+
+    pub(super) fn steps(&self, sessions: &[usize]) -> impl Iterator<Item = &Step> {
+        sessions
+            .iter()
+            .filter_map(|&session| self.actors[session].step.as_ref())
+    }
+
+    /// The processes of these sessions, and of all.
+    pub(super) fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
+        let of = |&session: &usize| self.actors[session].pid;
+        (
+            sessions.iter().map(of).collect(),
+            self.present().map(|actor| actor.pid).collect(),
+        )
+    }
+
+    pub(super) fn names(&self, pids: &[i32]) -> Vec<String> {
+        let actors = self.present();
+        actors
+            .filter(|actor| pids.contains(&actor.pid))
+            .map(|actor| actor.name.clone())
+            .collect()
+    }
+
+    /// Those that have not left: a pool may have lent a connection of one that has to another.
+    pub(super) fn present(&self) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(|actor| !actor.gone)
+    }
+}
+
+impl Actor {
+    pub(super) fn is_running(&self) -> bool {
+        !self.gone && self.step.as_ref().is_some_and(|step| step.ended.is_none())
+    }
+}
