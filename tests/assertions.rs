@@ -365,7 +365,7 @@ fn on_the_second_session(assert: impl FnOnce(&Session<PgConnection>)) {
 
 #[test]
 #[should_panic(expected = "\
-step \"lock 1\" of session \"second\" has ended without having to wait
+step \"lock 1\" of session \"second\" has ended, and does not wait
       ms │")]
 fn assert_blocks_panics_with_the_transcript() {
     on_the_second_session(|second| drop(second.assert_blocks("lock 1", lock(1))));

@@ -282,6 +282,29 @@ fn an_error_that_is_not_allowed_ends_its_session_and_is_a_problem() {
 }
 
 #[test]
+fn a_session_that_fails_is_in_nobodys_way() {
+    let database = database();
+    let fails = Steps::transaction(IsolationLevel::ReadCommitted)
+        .step("write", |conn, ()| set_balance(conn, 1, 7))
+        .step("fail", |_, ()| Err(LockError::NotInTransaction.into()));
+    let exploration = explorer(&database)
+        .timeout(Duration::from_secs(2))
+        .session("first", fails)
+        .session(
+            "second",
+            Steps::new().step("write", |conn, ()| set_balance(conn, 1, 8)),
+        )
+        .invariant("the second one's is left", |conn, _| {
+            Ok(balance(conn, 1)? == 8)
+        })
+        .allow_errors(|error| matches!(error, LockError::NotInTransaction))
+        .explore()
+        .unwrap();
+    exploration.assert_passed();
+    assert_eq!(exploration.schedules(), 3);
+}
+
+#[test]
 fn a_step_that_panics_and_an_invariant_that_does_are_problems() {
     let database = database();
     let explorer = explorer::<()>(&database)
@@ -441,9 +464,11 @@ fn a_schedule_that_does_not_fit_is_refused() {
         let error = explorer.replay(schedule).unwrap_err();
         assert!(matches!(error, HarnessError::Schedule { step: wrong } if wrong == step));
     }
-    let named = explorer.session("my session", deposit());
-    let error = named.explore().unwrap_err();
-    assert!(matches!(error, HarnessError::Label { label } if label == "my session"));
+    for name in ["my session", "", "my.session"] {
+        let named = self::explorer(&database).session(name, deposit());
+        let error = named.explore().unwrap_err();
+        assert!(matches!(error, HarnessError::Label { label } if label == name));
+    }
 }
 
 #[test]
@@ -516,4 +541,46 @@ fn several_databases_find_what_one_finds() {
     for _ in 0..3 {
         assert_eq!(schedules(&together), found);
     }
+}
+
+#[test]
+fn a_deadlock_is_over_before_a_third_session_goes_on() {
+    let database = database();
+    let idle = Steps::new()
+        .step("one", |_, ()| Ok(()))
+        .step("two", |_, ()| Ok(()));
+    let explorer = explorer(&database)
+        .session("a", locks(1, 2))
+        .session("b", locks(2, 1))
+        .session("c", idle)
+        .allow_errors(LockError::is_retryable);
+    let exploration = explorer.explore().unwrap();
+    // So many are left of the interleavings of the eight steps, by brute force.
+    assert_eq!(exploration.schedules(), 196);
+    assert!(exploration.is_complete());
+    let schedule = "a.one b.one a.two b.two a.commit c.one c.two";
+    let run = explorer.replay(schedule).unwrap();
+    assert_eq!(run.schedule(), schedule);
+}
+
+#[test]
+fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
+    #[derive(Debug)]
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("can't be shown")
+        }
+    }
+    impl std::error::Error for Bad {}
+    let database = database();
+    let run = explorer::<()>(&database)
+        .session("first", Steps::new().step("fail", |_, ()| Err(Bad.into())))
+        .replay("")
+        .unwrap();
+    assert!(
+        matches!(run.problems(), [Problem::Broken { problem: StepProblem::Panicked { message }, .. }]
+            if message == "can't be shown"),
+        "{run}"
+    );
 }

@@ -404,6 +404,8 @@ fn pooled_connections_go_back_without_a_lock_or_a_transaction() {
             conn.advisory_xact_lock(2)
         })
         .unwrap();
+    // With a transaction, the pool would close the connection.
+    first.commit().unwrap();
     let mut waits = second.start("lock", |conn| conn.advisory_lock(1)?.release());
     assert_eq!(waits.wait_blocked().unwrap().by(), ["first"]);
     drop(first);

@@ -81,6 +81,7 @@ fn steps_without_permutations_run_in_every_order() {
     assert_eq!(orders, ["a b c", "a c b", "c a b"]);
     // A step without SQL does nothing, and well.
     assert!(printed.contains("\nstep b: \n"), "{printed}");
+    assert!(!printed.contains("ERROR"), "{printed}");
 }
 
 #[test]
@@ -144,6 +145,11 @@ fn markers_delay_what_is_reported() {
     assert_eq!(
         lines("take1 take2(take3) take3 free1"),
         "take1 take2… take3… free1 take3! take2!"
+    );
+    // At once, and not only after the next step.
+    assert_eq!(
+        lines("take1 take2(take3) take3 free1 take1"),
+        "take1 take2… take3… free1 take3! take2! take1"
     );
     // It does not wait, but is said to.
     assert_eq!(lines("quick(*) take1 free1"), "quick… take1 quick! free1");

@@ -15,8 +15,8 @@ impl Blocked {
     }
 
     /// The lock in words: its mode in `pg_locks`, and what is locked, such as
-    /// `ShareLock on a row of accounts`. It is empty where there is no lock, as for a
-    /// `DEFERRABLE` transaction that waits for its snapshot.
+    /// `ShareLock on a row of accounts`. It is empty where the server did not say:
+    /// because the wait was over just then, or is not for a lock but for a snapshot.
     pub fn lock(&self) -> &str {
         &self.lock
     }

@@ -54,9 +54,9 @@ pub enum HarnessError {
         /// What it returned, or what it panicked with.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A session's name or a step's label is empty or has white space, and so can't be part of a
-    /// schedule.
-    #[error("{label:?} can't be part of a schedule: names are words without white space")]
+    /// A session's name or a step's label is empty or has white space, or a session's name has a
+    /// full stop, and so can't be part of a schedule.
+    #[error("{label:?} can't be part of a schedule, such as first.read second.read")]
     Label {
         /// The name.
         label: String,

@@ -92,9 +92,17 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # Deadlocks
 ///
-/// A step that is begun while another one waits has a `deadlock_timeout` of 10 ms, where the role
-/// may set it (superusers may), so that a deadlock is found at once, and always in the step that
-/// closes the circle. Else each costs the server's `deadlock_timeout`, which is a second.
+/// A step that is begun while others wait has a `deadlock_timeout` of 30 ms or less, where the role
+/// may set it (superusers may), so that a deadlock is found soon, and in the step that closes the
+/// circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
+/// begun meanwhile.
+///
+/// # What the server decides
+///
+/// Of two sessions that wait for the same row and are let go on by one commit, the server chooses
+/// which is first, and not always the same. Only what it has chosen is seen. If a schedule can't be
+/// followed because it has chosen otherwise than before, what would have come after it is left out,
+/// and the exploration is not [complete](Exploration::is_complete).
 pub struct Explorer<'e, C, S> {
     databases: Vec<Connect<'e, C>>,
     sessions: Vec<(String, Script<C, S>)>,
@@ -151,7 +159,8 @@ where
         self
     }
 
-    /// Adds a session. Its name is without white space, because it becomes part of a schedule.
+    /// Adds a session. Its name is without white space and full stops, because it becomes part of a
+    /// schedule.
     pub fn session(mut self, name: &str, steps: Steps<C, S>) -> Self {
         self.sessions.push((name.to_owned(), steps.into_script()));
         self
@@ -239,6 +248,10 @@ where
     /// [`HarnessError::Thread`]: the operating system gave no thread.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
+    ///
+    /// # Panics
+    ///
+    /// If the functions that connect or that allow errors panic, or `S::default()` does.
     pub fn explore(&self) -> Result<Exploration, HarnessError> {
         self.check_labels()?;
         let frontier = Frontier::new(self.bounds);
@@ -320,14 +333,16 @@ where
     }
 
     fn check_labels(&self) -> Result<(), HarnessError> {
+        let is_word = |label: &str| !label.is_empty() && !label.contains(char::is_whitespace);
         for (name, steps) in &self.sessions {
             let labels = steps.iter().map(|(label, _)| label);
-            for label in [name].into_iter().chain(labels) {
-                if label.is_empty() || label.contains(char::is_whitespace) {
-                    return Err(HarnessError::Label {
-                        label: label.clone(),
-                    });
-                }
+            let wrong = labels.into_iter().find(|label| !is_word(label));
+            // What comes before the first full stop of a step in a schedule is the session.
+            let wrong = wrong.or(Some(name).filter(|name| !is_word(name) || name.contains('.')));
+            if let Some(label) = wrong {
+                return Err(HarnessError::Label {
+                    label: label.clone(),
+                });
             }
         }
         Ok(())

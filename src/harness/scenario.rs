@@ -18,7 +18,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Each [`Session`] has a thread and a connection of its own. [`Session::run`] does a step and
 /// waits for it; [`Session::start`] launches one that may have to wait for another session, and
 /// [`Pending::wait_blocked`](super::Pending::wait_blocked) returns when the server says that it
-/// does. No sleep decides anything, so the order of what happens is the same every time.
+/// does. No sleep decides anything, so the order of what happens is the same every time, unless the
+/// server itself chooses, as between two that wait for one row and are let go on by one commit.
 ///
 /// The steps are closures over the connection, so application code can be tested as it stands.
 /// The connections are made by the function that is given to [`new`](Self::new): one for each

@@ -77,17 +77,19 @@ impl<C> Session<C> {
     {
         let (sender, results) = channel::bounded(1);
         let started = self.launch(label, move |conn| {
-            let ended = panic::catch_unwind(AssertUnwindSafe(|| step(conn)));
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| match step(conn) {
+                Ok(done) => (What::Done, Ok(done)),
+                Err(error) => (What::Failed(error_words(&error)), Err(error)),
+            }));
             let (what, result) = match ended {
-                Ok(Ok(done)) => (What::Done, Ok(Ok(done))),
-                Ok(Err(error)) => (What::Failed(error_words(&error)), Ok(Err(error))),
+                Ok((what, result)) => (what, Ok(result)),
                 Err(payload) => {
                     let message = panic_message(&*payload);
                     (What::Panicked(message.clone()), Err(message))
                 }
             };
-            // Nobody may want to know.
-            let _ = sender.send(result);
+            // Where nobody wants to know, it is dropped here, which may panic too.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(sender.send(result))));
             what
         });
         Pending::new(Arc::clone(&self.stage), self.index, label, started, results)
@@ -106,7 +108,7 @@ impl<C> Session<C> {
         let jobs = self.jobs.as_ref().ok_or(StepProblem::SessionEnded)?;
         let serial = self.stage.start(self.index, label)?;
         let (stage, index) = (Arc::clone(&self.stage), self.index);
-        let job = Box::new(move |conn: &mut C| stage.end(index, serial, step(conn)));
+        let job = Box::new(move |conn: &mut C| stage.end(index, step(conn)));
         jobs.send(job).map_err(|_| StepProblem::SessionEnded)?;
         Ok(serial)
     }

@@ -144,11 +144,10 @@ impl Stage {
         Ok(serial)
     }
 
-    /// Says that the session's step of this number has ended.
-    pub(super) fn end(&self, session: usize, serial: u64, what: What) {
+    /// Says that the session's step has ended. One that was given up has no more to say.
+    pub(super) fn end(&self, session: usize, what: What) {
         let mut cast = self.cast();
-        let actor = &mut cast.actors[session];
-        if let Some(step) = actor.step.as_mut().filter(|_| actor.serial == serial) {
+        if let Some(step) = &mut cast.actors[session].step {
             step.ended = Some((Instant::now(), what));
         }
         drop(cast);
@@ -159,7 +158,12 @@ impl Stage {
     /// Says that the session has ended, with its thread.
     pub(super) fn leave(&self, session: usize) {
         let mut cast = self.cast();
-        cast.actors[session].gone = true;
+        let actor = &mut cast.actors[session];
+        actor.gone = true;
+        if let Some(step) = actor.step.as_mut().filter(|step| step.ended.is_none()) {
+            let what = What::Panicked("the session's thread has ended".to_owned());
+            step.ended = Some((Instant::now(), what));
+        }
         drop(cast);
         self.changes.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
@@ -178,6 +182,11 @@ impl Stage {
         let cast = self.cast();
         let step = cast.actors[session].step.as_ref()?;
         step.wait.as_ref().map(|wait| wait.blocked.clone())
+    }
+
+    /// Whether some of the sessions wait for each other in a circle, which the server will end.
+    pub(super) fn is_deadlocked(&self) -> bool {
+        self.cast().is_deadlocked()
     }
 
     /// Waits for the steps that these sessions do.
@@ -319,8 +328,8 @@ impl Stage {
         let pid = self.cast().actors[session].pid;
         for stop in [Stop::Cancel, Stop::Terminate] {
             // Where the server can't be reached, the step ends by itself, or not at all.
-            let _ = self.observe(|watch| watch.stop(pid, stop));
-            if self.within_grace(session, |actor| !actor.is_running()) {
+            let stopped = self.observe(|watch| watch.stop(pid, stop));
+            if stopped.is_err() || self.within_grace(session, |actor| !actor.is_running()) {
                 break;
             }
         }

@@ -19,7 +19,7 @@ pub enum StepError<E = LockError> {
 #[non_exhaustive]
 pub enum StepProblem {
     /// It had not ended when the time was over, and was cancelled.
-    #[error("had not ended after {after:?} and was cancelled")]
+    #[error("had not ended after {after:?}")]
     TimedOut {
         /// The time that the test had taken by then.
         after: Duration,
@@ -46,7 +46,7 @@ pub enum StepProblem {
     #[error("can't complete: markers hold it up")]
     HeldUp,
     /// It was to wait for another session, and has ended.
-    #[error("has ended without having to wait")]
+    #[error("has ended, and does not wait")]
     NotBlocked,
     /// It was not to wait for another session, was seen to, and was cancelled.
     #[error("was not to wait, and {blocked}")]

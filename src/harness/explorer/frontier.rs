@@ -95,8 +95,12 @@ impl Frontier {
     pub(super) fn ran(&self, run: Run, path: &Path) -> Progress {
         let mut state = self.state();
         let mut preemptions = 0;
+        // The server has decided otherwise than the last time, and what is left of this way is not
+        // known.
+        state.cut |= path.has_strayed();
+        let branches = self.bounds.seed.is_none() && !path.has_strayed();
         for (at, choice) in path.choices().iter().enumerate() {
-            if at >= path.given() && self.bounds.seed.is_none() {
+            if branches && at >= path.given() {
                 let ways = choice.others().map(|other| Beginning {
                     preemptions: preemptions + usize::from(choice.preempts(other)),
                     sessions: Choice::sessions(&path.choices()[..at], other),

@@ -6,6 +6,8 @@ pub(super) struct Path {
     given: usize,
     left: VecDeque<usize>,
     random: Option<u64>,
+    /// Whether something could not be done in the order that was given.
+    strayed: bool,
     choices: Vec<Choice>,
 }
 
@@ -26,6 +28,7 @@ impl Path {
             given: sessions.len(),
             left: sessions.into(),
             random: None,
+            strayed: false,
             choices: Vec::new(),
         }
     }
@@ -44,6 +47,7 @@ impl Path {
     pub(super) fn choose(&mut self, enabled: &[usize]) -> usize {
         let last = self.choices.last().map(|choice| choice.chosen);
         let given = self.left.iter().position(|next| enabled.contains(next));
+        self.strayed |= !self.left.is_empty() && given != Some(0);
         let given = given.and_then(|at| self.left.remove(at));
         let chosen = given.unwrap_or_else(|| match (&mut self.random, last) {
             (Some(random), _) => enabled[below(random, enabled.len())],
@@ -61,6 +65,10 @@ impl Path {
     /// How many sessions were given at the start.
     pub(super) fn given(&self) -> usize {
         self.given
+    }
+
+    pub(super) fn has_strayed(&self) -> bool {
+        self.strayed
     }
 
     pub(super) fn choices(&self) -> &[Choice] {

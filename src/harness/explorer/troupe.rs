@@ -18,8 +18,13 @@ use crate::{LockError, error};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Has a step find a deadlock at once, if it is the one that closes the circle.
-const QUICK_DEADLOCKS: &str = "SET deadlock_timeout = '10ms'";
+/// Has a step look for a deadlock soon, and the sooner, the more are waiting when it begins: of a
+/// circle, the step that closes it is to look first.
+const QUICK_DEADLOCKS: [&str; 3] = [
+    "SET deadlock_timeout = '30ms'",
+    "SET deadlock_timeout = '6ms'",
+    "SET deadlock_timeout = '1ms'",
+];
 const USUAL_DEADLOCKS: &str = "RESET deadlock_timeout";
 
 /// The connections of one database, which run one schedule after the other.
@@ -60,7 +65,7 @@ where
         };
         let mut control = connect_as("control")?;
         // The step that is not allowed to do this would fail.
-        let quick_deadlocks = control.batch_execute(QUICK_DEADLOCKS).is_ok();
+        let quick_deadlocks = control.batch_execute(QUICK_DEADLOCKS[0]).is_ok();
         let stage = Arc::new(Stage::new(connect_as("observer")?));
         stage.get_ready()?;
         let mut sessions = Vec::new();
@@ -80,9 +85,9 @@ where
     /// Runs one schedule, and leaves the sessions as they were.
     pub(super) fn run(&mut self, path: &mut Path) -> Result<Run, HarnessError> {
         prepare("setup", &self.explorer.setup, &mut self.control)?;
-        let ran = self.perform(path);
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| self.perform(path)));
         prepare("teardown", &self.explorer.teardown, &mut self.control)?;
-        ran
+        ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
     /// Does the steps, and looks at the invariants.
@@ -123,29 +128,36 @@ where
             if !self.settle(Until::Settled, parts, run)? {
                 return Ok(false);
             }
+            if self.stage.is_deadlocked() {
+                // What others do meanwhile would depend on how soon the server ends it.
+                if !self.settle(Until::OneEnded, parts, run)? {
+                    return Ok(false);
+                }
+                continue;
+            }
             let can_go_on = |&session: &usize| {
                 let (part, (_, steps)) = (&parts[session], &self.explorer.sessions[session]);
                 part.pending.is_none() && !part.failed && part.next < steps.len()
             };
             let enabled: Vec<usize> = (0..parts.len()).filter(can_go_on).collect();
-            let somebody_waits = parts.iter().any(|part| part.pending.is_some());
-            match (enabled.is_empty(), somebody_waits) {
+            let waiting = parts.iter().filter(|part| part.pending.is_some()).count();
+            match (enabled.is_empty(), waiting) {
                 (false, _) => {
                     let session = path.choose(&enabled);
-                    self.launch(session, somebody_waits, &mut parts[session], run);
+                    self.launch(session, waiting, &mut parts[session], run);
                 }
-                // All wait for one another, which the server ends.
-                (true, true) => {
+                (true, 0) => return Ok(true),
+                // They wait for what ends by itself.
+                (true, _) => {
                     if !self.settle(Until::OneEnded, parts, run)? {
                         return Ok(false);
                     }
                 }
-                (true, false) => return Ok(true),
             }
         }
     }
 
-    fn launch(&self, session: usize, somebody_waits: bool, part: &mut Part<S>, run: &mut Run) {
+    fn launch(&self, session: usize, waiting: usize, part: &mut Part<S>, run: &mut Run) {
         let (name, steps) = &self.explorer.sessions[session];
         let (label, step) = &steps[part.next];
         part.next += 1;
@@ -154,14 +166,18 @@ where
             run.schedule.push(' ');
         }
         run.schedule.push_str(&full_name);
-        let quick_deadlocks = self.quick_deadlocks && somebody_waits;
-        let deadlocks = match (quick_deadlocks, part.quick_deadlocks) {
-            (true, _) => Some(QUICK_DEADLOCKS),
-            (false, true) => Some(USUAL_DEADLOCKS),
-            (false, false) => None,
+        let deadlocks = match (waiting, part.quick_deadlocks) {
+            _ if !self.quick_deadlocks => None,
+            (0, true) => Some(&USUAL_DEADLOCKS),
+            (0, false) => None,
+            (waiting, _) => QUICK_DEADLOCKS.get(waiting - 1).or(QUICK_DEADLOCKS.last()),
         };
-        part.quick_deadlocks = quick_deadlocks;
-        let job = job(Arc::clone(step), Arc::clone(&part.state), deadlocks);
+        part.quick_deadlocks = waiting > 0;
+        let job = job(
+            Arc::clone(step),
+            Arc::clone(&part.state),
+            deadlocks.copied(),
+        );
         part.pending = Some((full_name, self.sessions[session].start(label, job)));
     }
 

@@ -64,7 +64,11 @@ impl<'s> Performance<'s> {
     fn open(spec: &'s Spec, database_url: &str) -> Result<Self, HarnessError> {
         // All at once: each costs the server a new process.
         thread::scope(|scope| {
-            let open = |name| scope.spawn(move || connect(database_url, name));
+            let open = |name| {
+                thread::Builder::new()
+                    .spawn_scoped(scope, move || connect(database_url, name))
+                    .map_err(HarnessError::Thread)
+            };
             let control = open("control connection");
             let names = spec.sessions.iter().map(|session| session.name.as_str());
             let sessions: Vec<_> = names.clone().map(open).collect();
@@ -151,8 +155,8 @@ impl Drop for Performance<'_> {
 /// A connection, and the server's process for it.
 type Opened = Result<(PgConnection, i32), HarnessError>;
 
-fn join(opening: ScopedJoinHandle<'_, Opened>) -> Opened {
-    (opening.join()).unwrap_or_else(|payload| panic::resume_unwind(payload))
+fn join(opening: Result<ScopedJoinHandle<'_, Opened>, HarnessError>) -> Opened {
+    (opening?.join()).unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// Connects as isolationtester does: with a session's name, and nothing else, of its own.

@@ -101,6 +101,22 @@ impl Cast {
             .filter_map(|&session| self.actors[session].step.as_ref())
     }
 
+    /// Whether some sessions wait for each other in a circle, as was last seen.
+    pub(super) fn is_deadlocked(&self) -> bool {
+        let mut waiting: Vec<(i32, &[i32])> = (self.present())
+            .filter(|actor| actor.is_running())
+            .filter_map(|actor| Some((actor.pid, &*actor.step.as_ref()?.wait.as_ref()?.blockers)))
+            .collect();
+        // Who waits for nobody that waits is in no circle, and so neither is who waits for that.
+        loop {
+            let pids: Vec<i32> = waiting.iter().map(|(pid, _)| *pid).collect();
+            waiting.retain(|(_, blockers)| blockers.iter().any(|blocker| pids.contains(blocker)));
+            if waiting.len() == pids.len() {
+                return !waiting.is_empty();
+            }
+        }
+    }
+
     /// The processes of these sessions, and of all.
     pub(super) fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
         let of = |&session: &usize| self.actors[session].pid;
