@@ -78,7 +78,7 @@ impl<C> Session<C> {
     /// Does a step that must not wait for another session of the scenario, and returns what it
     /// returns, be that an error.
     ///
-    /// A step that ends within half a millisecond costs nothing beside its own round trips;
+    /// A step that ends within 0.7 ms costs nothing beside its own round trips;
     /// for a longer one, the server is asked now and then. So a wait that is over by itself
     /// before that is not seen, but none is that a step of the test would have to end.
     ///

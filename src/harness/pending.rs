@@ -43,7 +43,7 @@ impl<T, E> Pending<T, E> {
     /// Returns as soon as the server says that this step waits for other sessions of the
     /// scenario, and for which.
     ///
-    /// The server is asked on the observer's connection, half a millisecond after the step began
+    /// The server is asked on the observer's connection, 0.7 ms after the step began
     /// for the first time, and then less and less often; twice when it says yes, and once more for
     /// what. Waits for anything else do not count, such as sessions that are not of the scenario.
     ///

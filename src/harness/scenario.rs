@@ -116,8 +116,7 @@ impl<F> Scenario<F> {
         let stage = match self.stage.get() {
             Some(stage) => stage,
             None => {
-                let stage = Stage::new(connect()?);
-                stage.get_ready()?;
+                let stage = Stage::with_names(connect()?)?;
                 stage.begin(self.timeout);
                 self.stage.get_or_init(|| Arc::new(stage))
             }

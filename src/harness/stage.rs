@@ -38,11 +38,15 @@ pub(super) struct Stage {
     /// How often that was so.
     changes: AtomicU64,
     watch: Mutex<Box<dyn Watch>>,
+    /// Whether to find out what the locks are called, which takes longer than to see a wait.
+    names_locks: bool,
 }
 
 impl Stage {
+    /// Without the names of the locks that are waited for.
     pub(super) fn new(watch: impl Watch + 'static) -> Self {
         Self {
+            names_locks: false,
             cast: Mutex::new(Cast {
                 begun: Instant::now(),
                 deadline: None,
@@ -55,10 +59,15 @@ impl Stage {
         }
     }
 
-    /// Has the server make ready for its questions, which takes it longer than the answers.
-    pub(super) fn get_ready(&self) -> Result<(), HarnessError> {
-        self.observe(|watch| watch.waits(&[], &[]).and_then(|_| watch.lock(0)))
-            .map(drop)
+    /// With the names of the locks, and with the server made ready for both questions, which takes
+    /// it longer than the answers.
+    pub(super) fn with_names(watch: impl Watch + 'static) -> Result<Self, HarnessError> {
+        let stage = Self {
+            names_locks: true,
+            ..Self::new(watch)
+        };
+        stage.observe(|watch| watch.waits(&[], &[]).and_then(|_| watch.lock(0)))?;
+        Ok(stage)
     }
 
     /// Begins the time, and a new transcript. No step may be under way.
@@ -281,7 +290,10 @@ impl Stage {
         }
         drop(cast);
         // What the lock is called is not worth failing for.
-        let lock = self.observe(|watch| watch.lock(pid)).unwrap_or_default();
+        let lock = match self.names_locks {
+            true => self.observe(|watch| watch.lock(pid)).unwrap_or_default(),
+            false => String::new(),
+        };
         cast = self.cast();
         let now = Instant::now();
         let by = cast.names(&blockers);

@@ -66,8 +66,7 @@ where
         let mut control = connect_as("control")?;
         // The step that is not allowed to do this would fail.
         let quick_deadlocks = control.batch_execute(QUICK_DEADLOCKS[0]).is_ok();
-        let stage = Arc::new(Stage::new(connect_as("observer")?));
-        stage.get_ready()?;
+        let stage = Arc::new(Stage::with_names(connect_as("observer")?)?);
         let mut sessions = Vec::new();
         for (name, _) in &explorer.sessions {
             sessions.push(Session::open(&stage, name, connect_as(name)?)?);

@@ -31,7 +31,7 @@ impl Spec {
     /// put back to what it was but by the teardowns.
     ///
     /// A step's SQL goes to the server as it stands, in one round trip. The server is asked whether
-    /// it waits if it takes longer than half a millisecond.
+    /// it waits if it takes longer than 0.7 ms.
     ///
     /// # Errors
     ///

@@ -40,7 +40,8 @@ impl SpecTranscript {
         }
     }
 
-    /// The permutations in their order, each as a transcript with times and lanes.
+    /// The permutations in their order, each as a transcript with times and lanes, and with who
+    /// waited for whom, but without the names of the locks.
     pub fn permutations(&self) -> impl Iterator<Item = &Transcript> {
         self.permutations
             .iter()

@@ -6,7 +6,7 @@ use crate::harness::transcript::What;
 use crate::harness::{Blocked, Transcript};
 
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
-const PATIENCE: Duration = Duration::from_micros(500);
+const PATIENCE: Duration = Duration::from_micros(700);
 
 /// How long until the server is asked again: at least, and at most.
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
