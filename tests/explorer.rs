@@ -12,7 +12,7 @@ use diesel_locks::harness::{
 };
 use diesel_locks::{LockError, prelude::*};
 use support::schema::accounts;
-use support::{advisory_locks, connect, database, eventually};
+use support::{advisory_locks, connections, database, eventually};
 
 fn balance(conn: &mut PgConnection, id: i32) -> QueryResult<i64> {
     let account = accounts::table.find(id);
@@ -407,16 +407,6 @@ fn a_setup_that_fails_ends_the_exploration_and_leaves_nothing() {
     for database in [&one, &two] {
         eventually(|| connections(database) == 0);
     }
-}
-
-/// How many other connections the database has.
-fn connections(database: &TestDatabase) -> i64 {
-    diesel::dsl::sql::<diesel::sql_types::BigInt>(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid()",
-    )
-    .get_result(&mut connect(database))
-    .unwrap()
 }
 
 #[test]

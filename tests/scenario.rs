@@ -12,7 +12,7 @@ use diesel_locks::harness::{
 };
 use diesel_locks::{LockError, prelude::*};
 use support::schema::accounts;
-use support::{advisory_locks, backend_pid, connect, database, eventually, terminate};
+use support::{advisory_locks, backend_pid, connect, connections, database, eventually, terminate};
 
 /// A `connect` for a scenario on this database.
 fn sessions(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnection> + '_ {
@@ -33,16 +33,6 @@ fn add(amount: i64) -> impl FnOnce(&mut PgConnection) -> QueryResult<usize> + Se
 
 fn sleep(conn: &mut PgConnection) -> QueryResult<usize> {
     diesel::sql_query("SELECT pg_sleep(3600)").execute(conn)
-}
-
-/// How many other connections the database has.
-fn connections(database: &TestDatabase) -> i64 {
-    diesel::dsl::sql::<diesel::sql_types::BigInt>(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid()",
-    )
-    .get_result(&mut connect(database))
-    .unwrap()
 }
 
 fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(

@@ -4,9 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use diesel_locks::harness::{HarnessError, Spec, StepProblem, TestDatabase};
-use support::connect;
 
 /// What isolationtester would print for this text, but for rows.
 fn run(text: &str) -> String {
@@ -289,13 +287,5 @@ fn a_spec_leaves_no_session_and_no_lock() {
     let spec = Spec::parse("session s  step a { BEGIN; SELECT pg_advisory_lock(1); }").unwrap();
     spec.run(database.url()).unwrap();
     assert_eq!(support::advisory_locks(&database), 0);
-    support::eventually(|| {
-        let others: i64 = diesel::dsl::sql::<diesel::sql_types::BigInt>(
-            "SELECT count(*) FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        )
-        .get_result(&mut connect(&database))
-        .unwrap();
-        others == 0
-    });
+    support::eventually(|| support::connections(&database) == 0);
 }

@@ -66,3 +66,13 @@ pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
     .get_result(&mut connect(database))
     .unwrap()
 }
+
+/// How many other connections the database has.
+pub(crate) fn connections(database: &TestDatabase) -> i64 {
+    sql::<BigInt>(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND pid <> pg_backend_pid()",
+    )
+    .get_result(&mut connect(database))
+    .unwrap()
+}
