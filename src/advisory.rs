@@ -1,8 +1,7 @@
 mod functions;
 mod guard;
-#[cfg(feature = "r2d2")]
-pub(crate) mod ledger;
 mod owned;
+mod owner;
 mod session;
 mod several;
 mod transaction;

@@ -129,6 +129,19 @@ pub enum LockError {
         /// The backend pid of the session that the connection has now.
         now: i32,
     },
+    /// Other clients use the same server session as this connection, as through a pooler in
+    /// transaction mode, and one of them has a lock there or has left one, or the connection has
+    /// moved to another session since its last lock. To the server all of them are one, so the
+    /// lock would keep nobody out. Nothing was taken: connect directly, or take a lock of the
+    /// transaction.
+    #[error(
+        "{lock} was not taken, because the connection shares its server session with other \
+         clients, as through a pooler in transaction mode"
+    )]
+    SharedSession {
+        /// The lock that was asked for.
+        lock: AdvisoryLock,
+    },
     /// The connection to the server is gone, and every lock of its session with it.
     #[error("the connection to the server is lost")]
     ConnectionLost {

@@ -128,6 +128,7 @@ mod key;
 mod pool;
 mod retry;
 mod row;
+mod slot;
 mod sql;
 mod table;
 mod transaction;
@@ -142,6 +143,7 @@ pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use pool::{LockAwareManager, PoolLockExt};
 pub use retry::{Retry, RetryExt, Retrying};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
+pub use slot::set_instrumentation;
 pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
 pub use wait::Wait;
 

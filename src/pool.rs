@@ -6,8 +6,7 @@ use diesel::r2d2::{
     ConnectionManager, Error, ManageConnection, Pool, PooledConnection, R2D2Connection,
 };
 
-use crate::advisory::ledger::Ledger;
-use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard, Wait};
+use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard, Wait, slot};
 
 /// Advisory locks on a pool: each with a connection of its own out of it.
 ///
@@ -160,7 +159,7 @@ where
 
     fn connect(&self) -> Result<C, Error> {
         let mut conn = self.manager.connect()?;
-        Ledger::open(&mut conn);
+        slot::install(&mut conn);
         Ok(conn)
     }
 
@@ -169,6 +168,6 @@ where
     }
 
     fn has_broken(&self, conn: &mut C) -> bool {
-        Ledger::is_open(conn) || self.manager.has_broken(conn)
+        slot::may_have_locks(conn) || self.manager.has_broken(conn)
     }
 }

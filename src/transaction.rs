@@ -30,7 +30,9 @@ pub(crate) fn poison<C: Connection>(conn: &mut C) {
 
 /// Runs `work`, also in a transaction that is aborted.
 ///
-/// `work` must be something that only an aborted transaction refuses.
+/// `work` must be something that only an aborted transaction refuses. If the transaction could not
+/// be left as it was, the error is [`Error::BrokenTransactionManager`], and the connection must be
+/// used for nothing else.
 pub(crate) fn even_if_aborted<C, T>(
     conn: &mut C,
     mut work: impl FnMut(&mut C) -> QueryResult<T>,
@@ -61,15 +63,14 @@ fn while_aborted<C, T>(
 where
     C: Connection<Backend = Pg>,
 {
-    match depth.get() - 1 {
+    let rolled_back = match depth.get() - 1 {
         // One batch: after a ROLLBACK alone, Diesel would take the transaction for ended.
-        0 => conn.batch_execute("ROLLBACK; BEGIN")?,
-        savepoint => {
-            conn.batch_execute(&format!(
-                "ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"
-            ))?;
-        }
-    }
+        0 => conn.batch_execute("ROLLBACK; BEGIN"),
+        savepoint => conn.batch_execute(&format!(
+            "ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"
+        )),
+    };
+    rolled_back.map_err(|_| Error::BrokenTransactionManager)?;
     let done = work(conn);
     match conn.batch_execute(r#"ROLLBACK TO SAVEPOINT "diesel_locks: aborted as before""#) {
         Err(_) => done,

@@ -27,10 +27,17 @@ pub enum Wait {
     Timeout(Duration),
 }
 
-/// `timeout` as PostgreSQL's `lock_timeout` takes it, in milliseconds.
-pub(crate) fn lock_timeout(timeout: Duration) -> String {
+/// `timeout` in whole milliseconds that PostgreSQL can hold, none of them zero.
+pub(crate) fn milliseconds(timeout: Duration) -> i64 {
     let milliseconds = timeout.as_nanos().div_ceil(1_000_000);
-    milliseconds.clamp(1, i32::MAX as u128).to_string()
+    i32::try_from(milliseconds)
+        .map_or(i32::MAX, |milliseconds| milliseconds.max(1))
+        .into()
+}
+
+/// `timeout` as PostgreSQL's `lock_timeout` takes it.
+pub(crate) fn lock_timeout(timeout: Duration) -> String {
+    milliseconds(timeout).to_string()
 }
 
 /// The parts of a `WITH` that set the lock timeout: `before` has what it was, in the words of
@@ -40,8 +47,9 @@ pub(crate) fn timeout_started<'b>(
     mut out: AstPass<'_, 'b, Pg>,
 ) -> QueryResult<()> {
     out.push_sql(
-        "before AS MATERIALIZED (SELECT current_setting('lock_timeout') AS timeout), \
-         started AS MATERIALIZED (SELECT set_config('lock_timeout', ",
+        "before AS MATERIALIZED (\
+         SELECT pg_catalog.current_setting('lock_timeout') AS timeout), \
+         started AS MATERIALIZED (SELECT pg_catalog.set_config('lock_timeout', ",
     );
     out.push_bind_param::<Text, String>(milliseconds)?;
     out.push_sql(", true) FROM before)");
@@ -54,9 +62,11 @@ pub(crate) fn timeout_started<'b>(
 /// rollback puts it back.
 pub(crate) fn batch_within(timeout: Duration, statement: &str) -> String {
     format!(
-        "SELECT set_config('diesel_locks.before', current_setting('lock_timeout'), true), \
-         set_config('lock_timeout', '{}', true); {statement}; \
-         SELECT set_config('lock_timeout', current_setting('diesel_locks.before'), true)",
+        "SELECT pg_catalog.set_config('diesel_locks.before', \
+         pg_catalog.current_setting('lock_timeout'), true), \
+         pg_catalog.set_config('lock_timeout', '{}', true); {statement}; \
+         SELECT pg_catalog.set_config('lock_timeout', \
+         pg_catalog.current_setting('diesel_locks.before'), true)",
         lock_timeout(timeout),
     )
 }
@@ -73,9 +83,12 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     let set = |timeout: String| {
-        sql::<(Text, Text)>("SELECT current_setting('lock_timeout'), set_config('lock_timeout', ")
-            .bind::<Text, _>(timeout)
-            .sql(", true)")
+        sql::<(Text, Text)>(
+            "SELECT pg_catalog.current_setting('lock_timeout'), \
+             pg_catalog.set_config('lock_timeout', ",
+        )
+        .bind::<Text, _>(timeout)
+        .sql(", true)")
     };
     let (before, _) = set(lock_timeout(timeout)).get_result::<(String, String)>(conn)?;
     let done = work(conn).map_err(|error| error.after(Wait::Timeout(timeout)))?;

@@ -3,7 +3,7 @@
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::functions::{self, Transaction};
+use super::functions::{self, Answer, Transaction};
 use crate::error::LockTarget;
 use crate::wait::{Wait, batch_within};
 use crate::{AdvisoryLock, LockError, LockKey, transaction};
@@ -14,9 +14,9 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     transaction::require(conn)?;
-    match functions::take::<Transaction, bool, _>(conn, &lock, wait) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(LockError::NotAvailable {
+    match functions::take(conn, Transaction, &lock, wait) {
+        Ok(Answer::Granted(_)) => Ok(()),
+        Ok(Answer::Refused | Answer::Shared) => Err(LockError::NotAvailable {
             target: LockTarget::Advisory(lock),
             source: None,
         }),
@@ -62,7 +62,9 @@ fn call(lock: &AdvisoryLock) -> String {
     match lock.key() {
         LockKey::Single(key) => format!("pg_advisory_xact_lock{mode}('{key}'::bigint)"),
         LockKey::Pair(class, object) => {
-            format!("pg_advisory_xact_lock{mode}('{class}'::integer, '{object}'::integer)")
+            format!(
+                "pg_catalog.pg_advisory_xact_lock{mode}('{class}'::integer, '{object}'::integer)"
+            )
         }
     }
 }
