@@ -1,3 +1,5 @@
+#[cfg(feature = "r2d2")]
+mod clean;
 mod functions;
 mod guard;
 mod owned;
@@ -13,6 +15,8 @@ use std::time::Duration;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+#[cfg(feature = "r2d2")]
+pub(crate) use self::clean::give_back_all;
 pub use self::guard::AdvisoryLockGuard;
 pub use self::owned::OwnedAdvisoryLockGuard;
 #[cfg(feature = "watch")]
@@ -42,8 +46,14 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 /// In an open transaction a failure leaves it aborted, as PostgreSQL does. A refusal by
 /// [`try_advisory_lock`](Self::try_advisory_lock) or
 /// [`advisory_lock_nowait`](Self::advisory_lock_nowait) is no failure for PostgreSQL: the
-/// transaction stays usable. After a wait that failed, one more round trip looks whether the
-/// lock was granted in that very instant, and gives it back; inside a transaction that takes four.
+/// transaction stays usable.
+///
+/// After every other error, one more round trip gives back what the failed statement may have
+/// taken all the same, and nothing that another guard on the connection holds; inside a
+/// transaction that takes four. Where that cannot be proved, such as after a second cancellation,
+/// the session is ended: all that is sent on the connection afterwards fails with
+/// [`LockError::ConnectionLost`], and a guard outside says so too. A lock of the same key that
+/// SQL of one's own has taken in the session counts as no guard's.
 ///
 /// Under REPEATABLE READ and SERIALIZABLE a transaction sees the database as it was when its first
 /// statement *began*. If that is the one that waits for the lock, what the last holder did
@@ -56,18 +66,29 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 ///
 /// On a pooled connection the guard must be dropped before the connection is given back, which
 /// the borrow checker sees to. `PoolLockExt` takes locks on the pool itself, and a
-/// `LockAwareManager` keeps forgotten ones out of it. Where a failure leaves it open whether a
-/// lock is held, the connection is marked as broken, and a pool throws it away.
+/// `LockAwareManager` keeps forgotten ones out of it.
 ///
 /// # Poolers
 ///
-/// Through a pooler in transaction mode, such as PgBouncer's, use locks of a transaction: they
+/// Through a pooler in transaction mode, such as PgBouncer's, use locks of a *transaction*: they
 /// work there. Locks of a session do not, because each statement outside a transaction may reach
-/// another session; letting go then ends in [`LockError::SessionChanged`] or
-/// [`LockError::NotHeld`], and the lock stays with the session that took it until the pooler
-/// closes that. Take them on a direct connection instead, or in PgBouncer's session mode. Diesel's
-/// prepared statements belong to a session too: before PgBouncer 1.21 they need
-/// `set_prepared_statement_cache_size(CacheSize::Disabled)`.
+/// another session, and because clients that share a session are one to the server: it grants both
+/// of them the same lock. Take them on a direct connection, or in the pooler's session mode.
+///
+/// What can be noticed is an error. [`LockError::SharedSession`]: a session that has another
+/// client's mark (the setting `diesel_locks.owner`) and a lock, or a connection that has come to
+/// another session than before; nothing is taken. [`LockError::SessionChanged`] or
+/// [`LockError::NotHeld`] by `release`: the lock stays with the session that took it until the
+/// pooler closes that.
+///
+/// What stays silent: two clients that share a session are both granted a lock if the first one
+/// took it in a transaction that was then rolled back, by SQL of its own, or on a connection whose
+/// instrumentation is the application's (see [`set_instrumentation`](crate::set_instrumentation)).
+///
+/// Settings such as `lock_timeout`, or what [`use_english_messages`](crate::use_english_messages)
+/// sets, reach whoever is lent the session next. Diesel's prepared statements belong to a session
+/// too: they need PgBouncer's `max_prepared_statements`, from 1.21 on and by default from 1.24, or
+/// else `set_prepared_statement_cache_size(CacheSize::Disabled)`.
 ///
 /// # Other servers
 ///
@@ -200,8 +221,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     ///
     /// One round trip, and one to let go, whatever their number. They are taken in the order of
     /// [`AdvisoryLocks`], so that callers which want some of the same locks cannot deadlock each
-    /// other; and if one cannot be had, none is kept. The server's time grows with the square of
-    /// their number: ten take 0.1 ms, a thousand take 0.1 s.
+    /// other; and if one cannot be had, for whatever reason, none is kept. The server needs one to
+    /// two microseconds for each.
     ///
     /// # Errors
     ///
@@ -249,8 +270,7 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
         AdvisoryLockGuard::acquire(self, AdvisoryLocks::new(locks), Wait::NoWait)
     }
 
-    /// Takes all of `locks`, and waits for each of them for at most `timeout`: for ten, up to ten
-    /// times as long.
+    /// Takes all of `locks`, and waits for at most `timeout` in all, measured by the server.
     ///
     /// # Errors
     ///

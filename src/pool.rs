@@ -6,6 +6,7 @@ use diesel::r2d2::{
     ConnectionManager, Error, ManageConnection, Pool, PooledConnection, R2D2Connection,
 };
 
+use crate::advisory::give_back_all;
 use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard, Wait, slot};
 
 /// Advisory locks on a pool: each with a connection of its own out of it.
@@ -129,13 +130,15 @@ where
 /// without knowing it, and nobody else can ever get it.
 ///
 /// - A connection with a guard's lock is closed when it is given back. Nothing is asked of the
-///   server: the manager keeps count of the guards, in the connection's slot for instrumentation,
-///   and forwards all events to Diesel's default one. `set_instrumentation` on the connection
-///   ends the count, and leaves the second way.
+///   server: the guards are counted, in the connection's place for instrumentation. An
+///   instrumentation of the application's own goes there by
+///   [`set_instrumentation`](crate::set_instrumentation); Diesel's method of that name ends the
+///   count, and leaves the second way.
 /// - When the pool tests a connection before it lends it, which r2d2 does unless
 ///   `test_on_check_out(false)` is set, the test is `SELECT pg_advisory_unlock_all()`, instead of
 ///   Diesel's `SELECT 1`. So locks by SQL of one's own are given back at that time; without the
-///   test, such a lock is lent with its connection.
+///   test, such a lock is lent with its connection. Through a pooler, what another client has in
+///   the same session is left alone.
 ///
 /// Neither costs a round trip more than Diesel's manager does.
 #[derive(Debug, Clone)]
@@ -164,7 +167,7 @@ where
     }
 
     fn is_valid(&self, conn: &mut C) -> Result<(), Error> {
-        Ok(conn.batch_execute("SELECT pg_advisory_unlock_all()")?)
+        Ok(give_back_all(conn)?)
     }
 
     fn has_broken(&self, conn: &mut C) -> bool {

@@ -23,7 +23,7 @@ pub(crate) fn require<C: Connection>(conn: &mut C) -> Result<(), LockError> {
     }
 }
 
-/// Marks the connection as broken, so that a pool does not lend it again.
+/// Marks the connection as broken, until a statement on it succeeds.
 pub(crate) fn poison<C: Connection>(conn: &mut C) {
     C::TransactionManager::transaction_manager_status_mut(conn).set_in_error();
 }

@@ -5,7 +5,7 @@ use diesel::connection::{Connection, LoadConnection};
 use diesel::pg::{Pg, PgConnection};
 
 use super::session::SessionLocks;
-use crate::{AdvisoryLock, LockError, Wait};
+use crate::{AdvisoryLock, LockError, Wait, slot};
 
 /// A session's advisory lock, held as long as the guard lives, with the connection inside.
 ///
@@ -62,7 +62,9 @@ impl OwnedAdvisoryLockGuard<PgConnection> {
         lock: impl Into<AdvisoryLock>,
         wait: Wait,
     ) -> Result<Self, LockError> {
-        Self::acquire(PgConnection::establish(database_url)?, lock, wait)
+        let mut conn = PgConnection::establish(database_url)?;
+        slot::install(&mut conn);
+        Self::acquire(conn, lock, wait)
     }
 }
 
@@ -173,7 +175,7 @@ impl<C: LoadConnection<Backend = Pg> + 'static> OwnedAdvisoryLockGuard<C> {
 impl<C: LoadConnection<Backend = Pg>> Drop for OwnedAdvisoryLockGuard<C> {
     fn drop(&mut self) {
         if let Some(conn) = &mut self.conn {
-            // Drop has nobody to tell; `release` poisons the connection where it has to.
+            // Drop has nobody to tell; `release` ends the session where it has to.
             let _ = self.held.release(conn);
         }
     }
