@@ -114,16 +114,28 @@ trait Statement: Sized + 'static {
         out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()>;
 
+    fn ask<M: Mode, K: Key, C>(call: Call<Self, M, K>, conn: &mut C) -> QueryResult<Option<i32>>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let row = call.get_result::<Option<i32>>(conn).optional()?;
+        Ok(row.flatten())
+    }
+
     /// Sends it.
     fn run<C>(self, conn: &mut C, lock: &AdvisoryLock) -> QueryResult<Option<i32>>
     where
         C: LoadConnection<Backend = Pg>,
     {
         match (lock.is_shared(), lock.key()) {
-            (false, LockKey::Single(key)) => Call::<_, Exclusive, _>::new(self, key).ask(conn),
-            (false, LockKey::Pair(a, b)) => Call::<_, Exclusive, _>::new(self, (a, b)).ask(conn),
-            (true, LockKey::Single(key)) => Call::<_, Shared, _>::new(self, key).ask(conn),
-            (true, LockKey::Pair(a, b)) => Call::<_, Shared, _>::new(self, (a, b)).ask(conn),
+            (false, LockKey::Single(key)) => {
+                Self::ask(Call::<_, Exclusive, _>::new(self, key), conn)
+            }
+            (false, LockKey::Pair(a, b)) => {
+                Self::ask(Call::<_, Exclusive, _>::new(self, (a, b)), conn)
+            }
+            (true, LockKey::Single(key)) => Self::ask(Call::<_, Shared, _>::new(self, key), conn),
+            (true, LockKey::Pair(a, b)) => Self::ask(Call::<_, Shared, _>::new(self, (a, b)), conn),
         }
     }
 }
@@ -186,15 +198,21 @@ impl Statement for Unlock {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql(
-            "SELECT pg_catalog.pg_backend_pid() WHERE CASE WHEN pg_catalog.pg_backend_pid() \
-             OPERATOR(pg_catalog.=) ",
-        );
+        out.push_sql("SELECT WHERE CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ");
         out.push_bind_param::<Integer, i32>(&self.backend_pid)?;
         out.push_sql(" THEN ");
         function::<M, K>("pg_catalog.pg_advisory_unlock", key, out.reborrow())?;
         out.push_sql(" END");
         Ok(())
+    }
+
+    /// Whether there is a row, which is the cheaper question.
+    fn ask<M: Mode, K: Key, C>(call: Call<Self, M, K>, conn: &mut C) -> QueryResult<Option<i32>>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let backend_pid = call.statement.backend_pid;
+        Ok((call.execute(conn)? == 1).then_some(backend_pid))
     }
 }
 
@@ -262,14 +280,6 @@ impl<S: Statement, M: Mode, K: Key> Call<S, M, K> {
             key,
             mode: PhantomData,
         }
-    }
-
-    fn ask<C>(self, conn: &mut C) -> QueryResult<Option<i32>>
-    where
-        C: LoadConnection<Backend = Pg>,
-    {
-        let row = self.get_result::<Option<i32>>(conn).optional()?;
-        Ok(row.flatten())
     }
 }
 
