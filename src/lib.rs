@@ -124,6 +124,7 @@ mod error;
 #[cfg(feature = "harness")]
 pub mod harness;
 mod key;
+mod lock_timeout;
 #[cfg(feature = "r2d2")]
 mod pool;
 mod retry;

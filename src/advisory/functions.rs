@@ -8,11 +8,11 @@ use std::marker::PhantomData;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer, Nullable};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl};
 
 use super::owner::{Mark, Unmarked};
-use crate::wait::{lock_timeout, timeout_started};
+use crate::lock_timeout::{CALL_WITHIN, milliseconds};
 use crate::{AdvisoryLock, LockKey, Wait};
 
 /// What became of a lock that was asked for.
@@ -82,7 +82,9 @@ where
     let pid = match wait {
         Wait::Block => Lock(scope).run(conn, lock),
         Wait::NoWait => TryLock(scope).run(conn, lock),
-        Wait::Timeout(timeout) => LockWithin(scope, lock_timeout(timeout)).run(conn, lock),
+        Wait::Timeout(timeout) => {
+            LockWithin(scope, milliseconds(timeout).to_string()).run(conn, lock)
+        }
     }?;
     Ok(match pid {
         Some(0) => Answer::Refused,
@@ -176,18 +178,16 @@ impl<S: Scope> Statement for LockWithin<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("WITH ");
-        timeout_started(&self.1, out.reborrow())?;
-        out.push_sql(", locked AS MATERIALIZED (SELECT CASE WHEN ");
+        let [restore, start, end] = CALL_WITHIN;
+        out.push_sql(restore);
+        out.push_sql("CASE WHEN ");
         self.0.mark().claim(&mut out);
-        out.push_sql(" THEN ");
+        out.push_sql(" THEN CASE WHEN ");
         function::<M, K>(S::LOCK, key, out.reborrow())?;
-        out.push_sql(
-            " IS NOT NULL END AS is_locked FROM started), restored AS MATERIALIZED (\
-             SELECT is_locked, pg_catalog.set_config('lock_timeout', timeout, true) \
-             FROM locked, before) \
-             SELECT pg_catalog.pg_backend_pid() FROM restored WHERE is_locked",
-        );
+        out.push_sql(" IS NOT NULL THEN pg_catalog.pg_backend_pid() END END");
+        out.push_sql(start);
+        out.push_bind_param::<Text, String>(&self.1)?;
+        out.push_sql(end);
         Ok(())
     }
 }

@@ -13,8 +13,8 @@ use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::owner::Mark;
+use crate::lock_timeout::milliseconds;
 use crate::slot::Guards;
-use crate::wait::milliseconds;
 use crate::{AdvisoryLock, LockKey};
 
 /// The server's answer: which session it is, and the first lock that is an exception.

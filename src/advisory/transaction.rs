@@ -5,8 +5,8 @@ use diesel::pg::Pg;
 
 use super::functions::{self, Answer, Transaction};
 use crate::error::LockTarget;
-use crate::wait::{Wait, batch_within};
-use crate::{AdvisoryLock, LockError, LockKey, transaction};
+use crate::lock_timeout::{CALL_WITHIN, milliseconds};
+use crate::{AdvisoryLock, LockError, LockKey, Wait, transaction};
 
 /// Takes `lock` until the open transaction ends.
 pub(super) fn take<C>(conn: &mut C, lock: AdvisoryLock, wait: Wait) -> Result<(), LockError>
@@ -39,7 +39,9 @@ where
     let statement = match wait {
         Wait::Block if !is_open => format!("SELECT {}", call(&lock)),
         Wait::Timeout(timeout) if !is_open => {
-            batch_within(timeout, &format!("SELECT {}", call(&lock)))
+            let [restore, start, end] = CALL_WITHIN;
+            let (call, milliseconds) = (call(&lock), milliseconds(timeout));
+            format!("{restore}{call} IS NOT NULL{start}'{milliseconds}'{end}")
         }
         // Diesel makes the savepoint, and only a statement of its own says that it was refused.
         _ => {
