@@ -7,8 +7,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use diesel::prelude::*;
-use diesel_locks::harness::{Explorer, IsolationLevel, StepResult, Steps, TestDatabase};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{Explorer, IsolationLevel, StepResult, Steps, TestDatabase};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 #[path = "../tests/support/schema.rs"]

@@ -7,8 +7,8 @@ use std::error::Error;
 use std::{env, fs};
 
 use diesel::prelude::*;
-use diesel_locks::harness::{Pending, Scenario, TestDatabase};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{Pending, Scenario, TestDatabase};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 #[path = "../tests/support/schema.rs"]

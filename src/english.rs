@@ -2,7 +2,7 @@ use diesel::connection::Connection;
 use diesel::pg::Pg;
 use diesel::result::Error;
 
-use super::LockError;
+use crate::LockError;
 
 /// Asks the server for messages in English, for the rest of the session, and says whether it may.
 ///
@@ -16,7 +16,8 @@ use super::LockError;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::{harness::TestDatabase, use_english_messages};
+/// use diesel_locks::use_english_messages;
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = TestDatabase::new()?;

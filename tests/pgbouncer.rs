@@ -11,9 +11,9 @@ use std::process::{Child, Command, Stdio};
 
 use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
-use diesel_locks::harness::TempPostgres;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockError};
+use diesel_locks_harness::TempPostgres;
 
 struct PgBouncer {
     server: TempPostgres,

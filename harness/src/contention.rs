@@ -1,3 +1,8 @@
+mod error;
+mod hold;
+mod outcome;
+mod standings;
+
 use std::error::Error;
 use std::panic;
 use std::thread;
@@ -5,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel;
 
-use super::observer;
-use super::referee::Referee;
-use super::{HarnessConnection, HarnessError, Hold, Outcome};
+use crate::connection::{HarnessConnection, backend_pid};
+pub use error::ContentionError;
+pub use hold::Hold;
+pub use outcome::Outcome;
+use standings::Standings;
 
 /// The time after which a test is taken for broken.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// needs a connection more than there are contenders, if one of them may wait.
 ///
 /// A contender that waits is let in as soon as it was seen: a wait with a timeout of its own shows
-/// as a wait, and not as a [`Timeout`](crate::LockError::Timeout), unless it ends within the few
+/// as a wait, and not as a [`Timeout`](diesel_locks::LockError::Timeout), unless it ends within the few
 /// milliseconds before the server is asked. One that waits for somebody who is no contender is
 /// not settled, and loses its session when the time is over.
 ///
@@ -36,7 +43,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::{AdvisoryLock, LockError, harness::{Contention, TestDatabase}, prelude::*};
+/// use diesel_locks::{AdvisoryLock, LockError, prelude::*};
+/// use diesel_locks_harness::{Contention, TestDatabase};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let database = TestDatabase::new()?;
@@ -105,9 +113,9 @@ impl<F> Contention<F> {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::Connect`]: a connection could not be opened.
-    /// [`HarnessError::Observe`]: the server could not be asked who waits.
-    /// [`HarnessError::Thread`]: the operating system gave no thread.
+    /// [`ContentionError::Connect`]: a connection could not be opened.
+    /// [`ContentionError::Observe`]: the server could not be asked who waits.
+    /// [`ContentionError::Thread`]: the operating system gave no thread.
     ///
     /// An outcome with [unsettled](Outcome::unsettled) contenders is not an error here. The
     /// attempt's own error type crosses threads: `Box<dyn Error + Send + Sync>` will do, and
@@ -116,7 +124,7 @@ impl<F> Contention<F> {
     /// # Panics
     ///
     /// If an attempt panics: with what it panicked with, when all contenders have ended.
-    pub fn run<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
+    pub fn run<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, ContentionError>
     where
         F: Fn() -> Result<C, X> + Sync,
         X: Into<Box<dyn Error + Send + Sync>>,
@@ -148,7 +156,7 @@ impl<F> Contention<F> {
     /// # Panics
     ///
     /// As for [`run`](Self::run).
-    pub fn run_scoped<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, HarnessError>
+    pub fn run_scoped<C, X, A, E>(&self, attempt: A) -> Result<Outcome<E>, ContentionError>
     where
         F: Fn() -> Result<C, X> + Sync,
         X: Into<Box<dyn Error + Send + Sync>>,
@@ -160,17 +168,17 @@ impl<F> Contention<F> {
         let (begin_sender, begin) = channel::bounded(self.contenders);
         // Contenders hold until the sender of this channel, which sends nothing, is dropped.
         let (let_go_sender, let_go) = channel::bounded::<()>(0);
-        let mut referee = Referee::new(self.contenders, events, || {
-            (self.connect)().map_err(|error| HarnessError::Observe(error.into()))
+        let mut standings = Standings::new(self.contenders, events, || {
+            (self.connect)().map_err(|error| ContentionError::Observe(error.into()))
         });
         let connect = |contender| {
-            let failed = |source| HarnessError::Connect { contender, source };
+            let failed = |source| ContentionError::Connect { contender, source };
             let mut conn = (self.connect)().map_err(|error| failed(error.into()))?;
-            let pid = observer::backend_pid(&mut conn).map_err(|error| failed(error.into()))?;
+            let pid = backend_pid(&mut conn).map_err(|error| failed(error.into()))?;
             Ok((conn, pid))
         };
         // None if it was not to begin, because another one could not connect.
-        let contend = |contender, hold: Hold| -> Result<Option<Result<(), E>>, HarnessError> {
+        let contend = |contender, hold: Hold| -> Result<Option<Result<(), E>>, ContentionError> {
             let (mut conn, pid) = connect(contender)?;
             Ok(hold.ready(pid).then(|| attempt(&mut conn, &hold)))
         };
@@ -190,10 +198,10 @@ impl<F> Contention<F> {
                 let thread = thread::Builder::new()
                     .name(format!("contender {contender}"))
                     .spawn_scoped(scope, move || contend(contender, hold))
-                    .map_err(HarnessError::Thread)?;
+                    .map_err(ContentionError::Thread)?;
                 threads.push(thread);
             }
-            if referee.all_ready() {
+            if standings.all_ready() {
                 for _ in 0..self.contenders {
                     // One that has panicked meanwhile need not begin.
                     let _ = begin_sender.send(());
@@ -202,9 +210,9 @@ impl<F> Contention<F> {
             drop(begin_sender);
             // None is a time that no clock reaches.
             let deadline = Instant::now().checked_add(self.timeout);
-            let settled = referee.until_settled(deadline);
+            let settled = standings.until_settled(deadline);
             drop(let_go_sender);
-            referee.until_ended(deadline);
+            standings.until_ended(deadline);
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             Ok((settled, ended))
         })?;
@@ -228,11 +236,11 @@ impl<F> Contention<F> {
 /// [`Contention`], of which this is the short form.
 ///
 /// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use std::time::Duration;
 ///
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::attempt_acquiring_lock_in_separate_transactions;
+/// use diesel_locks_harness::attempt_acquiring_lock_in_separate_transactions;
 /// use diesel_locks::{LockError, prelude::*};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -252,7 +260,7 @@ impl<F> Contention<F> {
 ///
 /// # Errors
 ///
-/// [`HarnessError::Timeout`]: the two had not settled after `timeout`. Else as for
+/// [`ContentionError::Timeout`]: the two had not settled after `timeout`. Else as for
 /// [`Contention::run`].
 ///
 /// # Panics
@@ -262,7 +270,7 @@ pub fn attempt_acquiring_lock_in_separate_transactions<F, C, X, A, E>(
     connect: F,
     acquire_lock: A,
     timeout: Duration,
-) -> Result<Vec<E>, HarnessError>
+) -> Result<Vec<E>, ContentionError>
 where
     F: Fn() -> Result<C, X> + Sync,
     X: Into<Box<dyn Error + Send + Sync>>,
@@ -275,6 +283,6 @@ where
         .run(acquire_lock)?;
     match outcome.unsettled().len() {
         0 => Ok(outcome.into_errors()),
-        unsettled => Err(HarnessError::Timeout { unsettled, timeout }),
+        unsettled => Err(ContentionError::Timeout { unsettled, timeout }),
     }
 }

@@ -4,14 +4,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, PgConnection};
+use diesel::{Connection, ConnectionError, PgConnection};
 
-use super::{HarnessError, TempPostgres};
+use crate::chain::debug_is_report;
+use crate::server::{ServerError, TempPostgres};
+
+/// Why there is no [`TestDatabase`].
+///
+/// Its `Debug` is what it says, with its sources.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseError {
+    /// No server was started for it.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The server that was to have the database could not be reached.
+    #[error("could not connect to the server for test databases")]
+    Unreachable(#[source] ConnectionError),
+    /// The database was not created, for want of the right to do so, perhaps.
+    #[error("could not create database {name}")]
+    Create {
+        /// Its name.
+        name: String,
+        /// Diesel's error.
+        source: diesel::result::Error,
+    },
+    /// A migration failed.
+    #[cfg(feature = "migrations")]
+    #[error("the migrations failed")]
+    Migration(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+debug_is_report!(DatabaseError);
 
 /// A new and empty database, dropped with the value.
 ///
 /// Where `DATABASE_URL` is set, it is made on that server, whose role must be allowed to create
-/// databases, from that server's `template1`. Else it is made on a [`TempPostgres`] that all
+/// databases, from that server's `template1`. Else it is made on a [`TempPostgres`](crate::TempPostgres) that all
 /// databases of the process share and that ends with the process.
 ///
 /// Every test that has one can be run at the same time as every other: not even advisory locks
@@ -25,7 +54,7 @@ use super::{HarnessError, TempPostgres};
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::TestDatabase;
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// let database = TestDatabase::new()?;
 /// let mut conn = PgConnection::establish(database.url())?;
@@ -46,10 +75,10 @@ impl TestDatabase {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::ServerUnreachable`]: no server answers at `DATABASE_URL`.
-    /// [`HarnessError::CreateDatabase`]: the server's role may not create databases, for one.
-    /// Else those of [`TempPostgres::start`].
-    pub fn new() -> Result<Self, HarnessError> {
+    /// [`DatabaseError::Unreachable`]: no server answers at `DATABASE_URL`.
+    /// [`DatabaseError::Create`]: the server's role may not create databases, for one.
+    /// Else those of [`TempPostgres::start`](crate::TempPostgres::start).
+    pub fn new() -> Result<Self, DatabaseError> {
         let (server_url, server) = match env::var("DATABASE_URL") {
             Ok(url) if !url.is_empty() => (url, None),
             _ => {
@@ -59,9 +88,9 @@ impl TestDatabase {
         };
         let name = unique_name();
         PgConnection::establish(&server_url)
-            .map_err(HarnessError::ServerUnreachable)?
+            .map_err(DatabaseError::Unreachable)?
             .batch_execute(&format!("CREATE DATABASE {name}"))
-            .map_err(|source| HarnessError::CreateDatabase {
+            .map_err(|source| DatabaseError::Create {
                 name: name.clone(),
                 source,
             })?;
@@ -81,7 +110,7 @@ impl TestDatabase {
     /// Runs all of `migrations`.
     ///
     /// ```
-    /// use diesel_locks::harness::TestDatabase;
+    /// use diesel_locks_harness::TestDatabase;
     /// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
     ///
     /// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
@@ -92,18 +121,18 @@ impl TestDatabase {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::Migration`]: one of them failed. The database is dropped then.
+    /// [`DatabaseError::Migration`]: one of them failed. The database is dropped then.
     #[cfg(feature = "migrations")]
-    pub fn migrated<S>(self, migrations: S) -> Result<Self, HarnessError>
+    pub fn migrated<S>(self, migrations: S) -> Result<Self, DatabaseError>
     where
         S: diesel::migration::MigrationSource<diesel::pg::Pg>,
     {
         use diesel_migrations::MigrationHarness;
 
         PgConnection::establish(&self.url)
-            .map_err(HarnessError::ServerUnreachable)?
+            .map_err(DatabaseError::Unreachable)?
             .run_pending_migrations(migrations)
-            .map_err(HarnessError::Migration)?;
+            .map_err(DatabaseError::Migration)?;
         Ok(self)
     }
 }
@@ -118,7 +147,7 @@ impl Drop for TestDatabase {
 }
 
 /// The server of this process, started by whoever needs it first.
-fn shared_server() -> Result<Arc<TempPostgres>, HarnessError> {
+fn shared_server() -> Result<Arc<TempPostgres>, DatabaseError> {
     static SERVER: Mutex<Option<Arc<TempPostgres>>> = Mutex::new(None);
     // Whoever panicked with it has changed nothing.
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,12 @@
+mod error;
 mod frontier;
-mod path;
+mod position;
+mod program;
 mod progress;
 mod report;
+mod runner;
+mod schedule;
 mod steps;
-mod troupe;
 
 use std::error::Error;
 use std::fmt;
@@ -14,15 +17,17 @@ use std::time::Duration;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::HarnessError;
-use crate::LockError;
-use frontier::{Bounds, Frontier};
-use path::Path;
-use progress::ProgressLine;
+use diesel_locks::LockError;
+
+pub use error::ExplorerError;
+use frontier::{Bounds, Counts, Frontier};
+use program::{Connect, Program};
+use progress::Telling;
+pub use progress::{Progress, progress_bar};
 pub use report::{Exploration, Problem, Run, SessionEnd};
-use steps::Script;
+use runner::Runner;
+use schedule::Schedule;
 pub use steps::{StepResult, Steps};
-use troupe::Troupe;
 
 /// The time after which a schedule is taken for stuck.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,9 +45,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// by [`replay`](Self::replay).
 ///
 /// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::{Explorer, Steps};
+/// use diesel_locks_harness::{Explorer, Steps};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let database = database()?;
@@ -105,18 +110,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// and the exploration is not [complete](Exploration::is_complete).
 pub struct Explorer<'e, C, S> {
     databases: Vec<Connect<'e, C>>,
-    sessions: Vec<(String, Script<C, S>)>,
-    setup: Option<Prepare<'e, C>>,
-    teardown: Option<Prepare<'e, C>>,
-    invariants: Vec<(String, Invariant<'e, C, S>)>,
-    allowed: Box<dyn Fn(&LockError) -> bool + Sync + 'e>,
-    timeout: Duration,
+    program: Program<'e, C, S>,
     bounds: Bounds,
+    on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
 }
-
-type Connect<'e, C> = Box<dyn Fn() -> StepResult<C> + Sync + 'e>;
-type Prepare<'e, C> = Box<dyn Fn(&mut C) -> StepResult + Sync + 'e>;
-type Invariant<'e, C, S> = Box<dyn Fn(&mut C, &[SessionEnd<S>]) -> StepResult<bool> + Sync + 'e>;
 
 impl<'e, C, S> Explorer<'e, C, S>
 where
@@ -130,18 +127,21 @@ where
     {
         let explorer = Self {
             databases: Vec::new(),
-            sessions: Vec::new(),
-            setup: None,
-            teardown: None,
-            invariants: Vec::new(),
-            allowed: Box::new(|_| false),
-            timeout: TIMEOUT,
+            program: Program {
+                sessions: Vec::new(),
+                setup: None,
+                teardown: None,
+                invariants: Vec::new(),
+                allowed: Box::new(|_| false),
+                timeout: TIMEOUT,
+            },
             bounds: Bounds {
                 schedules: usize::MAX,
                 preemptions: usize::MAX,
                 failures: usize::MAX,
                 seed: None,
             },
+            on_progress: Box::new(|_| ()),
         };
         explorer.database(connect)
     }
@@ -162,19 +162,21 @@ where
     /// Adds a session. Its name is without white space and full stops, because it becomes part of a
     /// schedule.
     pub fn session(mut self, name: &str, steps: Steps<C, S>) -> Self {
-        self.sessions.push((name.to_owned(), steps.into_script()));
+        self.program
+            .sessions
+            .push((name.to_owned(), steps.into_script()));
         self
     }
 
     /// What to do before each schedule, such as to fill the tables.
     pub fn setup(mut self, setup: impl Fn(&mut C) -> StepResult + Sync + 'e) -> Self {
-        self.setup = Some(Box::new(setup));
+        self.program.setup = Some(Box::new(setup));
         self
     }
 
     /// What to do after each schedule, whatever came of it.
     pub fn teardown(mut self, teardown: impl Fn(&mut C) -> StepResult + Sync + 'e) -> Self {
-        self.teardown = Some(Box::new(teardown));
+        self.program.teardown = Some(Box::new(teardown));
         self
     }
 
@@ -187,7 +189,9 @@ where
         name: &str,
         holds: impl Fn(&mut C, &[SessionEnd<S>]) -> StepResult<bool> + Sync + 'e,
     ) -> Self {
-        self.invariants.push((name.to_owned(), Box::new(holds)));
+        self.program
+            .invariants
+            .push((name.to_owned(), Box::new(holds)));
         self
     }
 
@@ -198,13 +202,13 @@ where
     /// rest of its steps left out. An error that is not a [`LockError`], nor Diesel's, nor has
     /// one of these as its source, is always a problem.
     pub fn allow_errors(mut self, allowed: impl Fn(&LockError) -> bool + Sync + 'e) -> Self {
-        self.allowed = Box::new(allowed);
+        self.program.allowed = Box::new(allowed);
         self
     }
 
     /// The time after which a schedule is taken for stuck: 20 s, if this is not called.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.program.timeout = timeout;
         self
     }
 
@@ -235,37 +239,44 @@ where
         self
     }
 
-    /// Runs the schedules, on all databases at once.
+    /// Has this function told how far it is: when it begins, after each schedule, and at the end.
     ///
-    /// On a terminal, what takes longer than a second shows its progress on standard error.
+    /// It is called on the threads that run the schedules. Nobody is told, if this is not called;
+    /// [`progress_bar`] draws a bar on a terminal.
+    pub fn on_progress(mut self, report: impl Fn(Progress) + Sync + 'e) -> Self {
+        self.on_progress = Box::new(report);
+        self
+    }
+
+    /// Runs the schedules, on all databases at once.
     ///
     /// # Errors
     ///
-    /// [`HarnessError::ConnectSession`]: a connection could not be opened.
-    /// [`HarnessError::Prepare`]: the setup or the teardown failed.
-    /// [`HarnessError::Label`], [`HarnessError::DuplicateSession`]: a name can't be used.
-    /// [`HarnessError::Observe`]: the server could not be asked who waits.
-    /// [`HarnessError::Thread`]: the operating system gave no thread.
+    /// [`SessionError::Connect`](crate::SessionError::Connect): a connection could not be opened.
+    /// [`ExplorerError::Prepare`]: the setup or the teardown failed.
+    /// [`ExplorerError::Label`], [`SessionError::Duplicate`](crate::SessionError::Duplicate): a name can't be used.
+    /// [`SessionError::Observe`](crate::SessionError::Observe): the server could not be asked who waits.
+    /// [`ExplorerError::Thread`]: the operating system gave no thread.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
     ///
     /// # Panics
     ///
     /// If the functions that connect or that allow errors panic, or `S::default()` does.
-    pub fn explore(&self) -> Result<Exploration, HarnessError> {
-        self.check_labels()?;
+    pub fn explore(&self) -> Result<Exploration, ExplorerError> {
+        self.program.check_labels()?;
         let frontier = Frontier::new(self.bounds);
-        let progress = ProgressLine::new(self.interleavings());
+        let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for connect in &self.databases {
                 let worker = thread::Builder::new()
                     .name("explorer".to_owned())
-                    .spawn_scoped(scope, || self.work(connect, &frontier, &progress));
+                    .spawn_scoped(scope, || self.work(connect, &frontier, &telling));
                 if worker.is_err() {
                     frontier.stop();
                 }
-                workers.push(worker.map_err(HarnessError::Thread));
+                workers.push(worker.map_err(ExplorerError::Thread));
             }
             let ended = workers.into_iter().map(|worker| match worker?.join() {
                 Ok(worked) => worked,
@@ -275,7 +286,7 @@ where
             let ended: Vec<_> = ended.collect();
             ended.into_iter().collect::<Result<(), _>>()
         })?;
-        drop(progress);
+        drop(telling);
         Ok(frontier.into_exploration())
     }
 
@@ -287,85 +298,30 @@ where
     ///
     /// # Errors
     ///
-    /// [`HarnessError::Schedule`]: something in it is not the next step of any session.
+    /// [`ExplorerError::Schedule`]: something in it is not the next step of any session.
     /// Else as for [`explore`](Self::explore).
-    pub fn replay(&self, schedule: &str) -> Result<Run, HarnessError> {
-        self.check_labels()?;
-        let mut path = Path::from_start(self.parse(schedule)?);
-        Troupe::open(self, &self.databases[0])?.run(&mut path)
+    pub fn replay(&self, schedule: &str) -> Result<Run, ExplorerError> {
+        self.program.check_labels()?;
+        let mut schedule = Schedule::from_start(self.program.parse(schedule)?);
+        Runner::open(&self.program, &self.databases[0])?.run(&mut schedule)
     }
 
     fn work(
         &self,
         connect: &Connect<'e, C>,
         frontier: &Frontier,
-        progress: &ProgressLine,
-    ) -> Result<(), HarnessError> {
+        telling: &Telling<'_>,
+    ) -> Result<(), ExplorerError> {
         // Whatever ends this one, the others do not wait for it.
         let _stop = StopAll(frontier);
-        let mut troupe = Troupe::open(self, connect)?;
-        while let Some(mut path) = frontier.next() {
-            let run = troupe.run(&mut path)?;
-            progress.show(frontier.ran(run, &path));
+        let mut runner = Runner::open(&self.program, connect)?;
+        while let Some(mut schedule) = frontier.next() {
+            let run = runner.run(&mut schedule)?;
+            let Counts { ended, failures } = frontier.ran(run, &schedule);
+            telling.tell(ended, failures);
         }
         Ok(())
     }
-
-    /// The sessions of a schedule, in its order.
-    fn parse(&self, schedule: &str) -> Result<Vec<usize>, HarnessError> {
-        let mut next = vec![0; self.sessions.len()];
-        let mut path = Vec::new();
-        for name in schedule.split_whitespace() {
-            let is_next = |&session: &usize| {
-                let (session_name, steps) = &self.sessions[session];
-                let step = steps.get(next[session]);
-                step.is_some_and(|(label, _)| name == full_name(session_name, label))
-            };
-            let Some(session) = (0..self.sessions.len()).find(is_next) else {
-                return Err(HarnessError::Schedule {
-                    step: name.to_owned(),
-                });
-            };
-            next[session] += 1;
-            path.push(session);
-        }
-        Ok(path)
-    }
-
-    fn check_labels(&self) -> Result<(), HarnessError> {
-        let is_word = |label: &str| !label.is_empty() && !label.contains(char::is_whitespace);
-        for (name, steps) in &self.sessions {
-            let labels = steps.iter().map(|(label, _)| label);
-            let wrong = labels.into_iter().find(|label| !is_word(label));
-            // What comes before the first full stop of a step in a schedule is the session.
-            let wrong = wrong.or(Some(name).filter(|name| !is_word(name) || name.contains('.')));
-            if let Some(label) = wrong {
-                return Err(HarnessError::Label {
-                    label: label.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// How many orders there are if nobody ever waits, as far as numbers go.
-    fn interleavings(&self) -> u128 {
-        let mut steps = 0_u128;
-        let mut orders = 1_u128;
-        for (_, script) in &self.sessions {
-            for own in 1..=script.len() as u128 {
-                steps += 1;
-                // A product of so many neighbours can be divided by each of these.
-                orders = orders.saturating_mul(steps) / own;
-            }
-        }
-        orders
-    }
-}
-
-/// A step's name in a schedule.
-fn full_name(session: &str, label: &str) -> String {
-    format!("{session}.{label}")
 }
 
 struct StopAll<'f>(&'f Frontier);
@@ -378,11 +334,11 @@ impl Drop for StopAll<'_> {
 
 impl<C, S> fmt::Debug for Explorer<'_, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions = self.sessions.iter().map(|(name, _)| name);
+        let sessions = self.program.sessions.iter().map(|(name, _)| name);
         f.debug_struct("Explorer")
             .field("sessions", &sessions.collect::<Vec<_>>())
             .field("databases", &self.databases.len())
-            .field("timeout", &self.timeout)
+            .field("timeout", &self.program.timeout)
             .finish_non_exhaustive()
     }
 }

@@ -21,9 +21,10 @@
 //! names, or on a private one that [`TempPostgres`] starts and that is gone with the process.
 //!
 //! ```
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 //! use diesel::prelude::*;
-//! use diesel_locks::{LockError, harness::Contention, prelude::*};
+//! use diesel_locks::{LockError, prelude::*};
+//! use diesel_locks_harness::Contention;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let database = database()?; // TestDatabase::new()?.migrated(MIGRATIONS)?
@@ -37,43 +38,43 @@
 //! # }
 //! ```
 
-mod assertions;
-mod blocked;
-mod conflicts;
+#![warn(clippy::unwrap_used, clippy::expect_used)]
+
+mod chain;
+mod connection;
 mod contention;
 mod database;
 mod error;
 mod explorer;
-mod hold;
-mod observer;
-mod outcome;
-mod pending;
-mod referee;
+mod isolation;
+mod panics;
 mod scenario;
 mod server;
-mod session;
-mod spec;
-mod stage;
-mod step;
-mod transaction;
+mod sessions;
 mod transcript;
+mod waits;
 
-pub use blocked::Blocked;
-pub use conflicts::{
-    ConflictMatrix, LockAttempt, assert_conflicts, conflict_matrix, try_assert_conflicts,
+pub use connection::HarnessConnection;
+pub use contention::{
+    Contention, ContentionError, Hold, Outcome, attempt_acquiring_lock_in_separate_transactions,
 };
-pub use contention::{Contention, attempt_acquiring_lock_in_separate_transactions};
-pub use database::TestDatabase;
+pub use database::{DatabaseError, TestDatabase};
 pub use error::HarnessError;
-pub use explorer::{Exploration, Explorer, Problem, Run, SessionEnd, StepResult, Steps};
-pub use hold::Hold;
-pub use observer::HarnessConnection;
-pub use outcome::Outcome;
-pub use pending::Pending;
+pub use explorer::{
+    Exploration, Explorer, ExplorerError, Problem, Progress, Run, SessionEnd, StepResult, Steps,
+    progress_bar,
+};
+pub use isolation::{Spec, SpecError, SpecRunError, SpecTranscript};
 pub use scenario::Scenario;
+pub use scenario::conflicts::{
+    ConflictMatrix, ConflictsError, LockAttempt, assert_conflicts, conflict_matrix,
+    try_assert_conflicts,
+};
+pub use server::ServerError;
+#[cfg(unix)]
 pub use server::TempPostgres;
-pub use session::Session;
-pub use spec::{Spec, SpecError, SpecTranscript};
-pub use step::{StepError, StepProblem};
-pub use transaction::{IsolationLevel, begin, begin_at, commit, rollback};
+pub use sessions::{
+    Blocked, IsolationLevel, Pending, Session, SessionError, StepError, StepProblem, begin,
+    begin_at, commit, rollback,
+};
 pub use transcript::Transcript;

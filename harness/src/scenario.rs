@@ -1,3 +1,5 @@
+pub(crate) mod conflicts;
+
 use std::cell::OnceCell;
 use std::error::Error;
 use std::fmt;
@@ -6,9 +8,11 @@ use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
+use diesel_locks::{Condition, condition};
 
-use super::stage::Stage;
-use super::{HarnessError, Session, Transcript};
+use crate::panics::or_panic;
+use crate::sessions::{Execution, Pending, Session, SessionError};
+use crate::transcript::Transcript;
 
 /// The time after which a test is taken for broken.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -17,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// Each [`Session`] has a thread and a connection of its own. [`Session::run`] does a step and
 /// waits for it; [`Session::start`] launches one that may have to wait for another session, and
-/// [`Pending::wait_blocked`](super::Pending::wait_blocked) returns when the server says that it
+/// [`Pending::wait_blocked`](crate::Pending::wait_blocked) returns when the server says that it
 /// does. No sleep decides anything, so the order of what happens is the same every time, unless the
 /// server itself chooses, as between two that wait for one row and are let go on by one commit.
 ///
@@ -27,9 +31,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// function must have a time limit of its own.
 ///
 /// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks::{harness::Scenario, prelude::*};
+/// use diesel_locks::prelude::*;
+/// use diesel_locks_harness::Scenario;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
@@ -69,7 +74,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Scenario<F> {
     connect: F,
     timeout: Duration,
-    stage: OnceCell<Arc<Stage>>,
+    execution: OnceCell<Arc<Execution>>,
 }
 
 impl<F> Scenario<F> {
@@ -81,7 +86,7 @@ impl<F> Scenario<F> {
         Self {
             connect,
             timeout: TIMEOUT,
-            stage: OnceCell::new(),
+            execution: OnceCell::new(),
         }
     }
 
@@ -98,43 +103,120 @@ impl<F> Scenario<F> {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::ConnectSession`]: `connect` failed.
-    /// [`HarnessError::DuplicateSession`]: another session has this name.
-    /// [`HarnessError::Thread`]: the operating system gave no thread.
-    pub fn session<C, X>(&self, name: &str) -> Result<Session<C>, HarnessError>
+    /// [`SessionError::Connect`]: `connect` failed.
+    /// [`SessionError::Duplicate`]: another session has this name.
+    /// [`SessionError::Thread`]: the operating system gave no thread.
+    pub fn session<C, X>(&self, name: &str) -> Result<Session<C>, SessionError>
     where
         F: Fn() -> Result<C, X>,
         X: Into<Box<dyn Error + Send + Sync>>,
         C: LoadConnection<Backend = Pg> + Send + 'static,
     {
         let connect = || {
-            (self.connect)().map_err(|error| HarnessError::ConnectSession {
+            (self.connect)().map_err(|error| SessionError::Connect {
                 session: name.to_owned(),
                 source: error.into(),
             })
         };
-        let stage = match self.stage.get() {
-            Some(stage) => stage,
+        let execution = match self.execution.get() {
+            Some(execution) => execution,
             None => {
-                let stage = Stage::with_names(connect()?)?;
-                stage.begin(self.timeout);
-                self.stage.get_or_init(|| Arc::new(stage))
+                let execution = Execution::with_names(connect()?)?;
+                execution.begin(self.timeout);
+                self.execution.get_or_init(|| Arc::new(execution))
             }
         };
-        Session::open(stage, name, connect()?)
+        Session::open(execution, name, connect()?)
     }
 
     /// Begins the time anew, and the transcript. No step may be under way.
     pub(super) fn begin_anew(&self) {
-        if let Some(stage) = self.stage.get() {
-            stage.begin(self.timeout);
+        if let Some(execution) = self.execution.get() {
+            execution.begin(self.timeout);
         }
     }
 
     /// What has happened so far. It costs no round trip.
     pub fn transcript(&self) -> Transcript {
-        let stage = self.stage.get();
-        stage.map(|stage| stage.transcript()).unwrap_or_default()
+        let execution = self.execution.get();
+        execution
+            .map(|execution| execution.transcript())
+            .unwrap_or_default()
+    }
+
+    /// Waits until all of these steps have ended, of which at least one must have failed with a
+    /// deadlock, and returns what they returned, in their order.
+    ///
+    /// The server finds a deadlock after its `deadlock_timeout`, 1 s by default, and ends one of
+    /// the transactions; whose, is up to it. The others must end without a further step. A
+    /// deadlock is [`LockError::Deadlock`](diesel_locks::LockError::Deadlock), or Diesel's error for it,
+    /// in the step's error or in its [sources](Error::source). It costs no round trip.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{LockError, prelude::*};
+    /// use diesel_locks_harness::Scenario;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = database()?;
+    /// let scenario = Scenario::new(|| PgConnection::establish(database.url()));
+    /// let first = scenario.session("first")?;
+    /// let second = scenario.session("second")?;
+    /// first.begin()?;
+    /// second.begin()?;
+    ///
+    /// let lock = |key: i64| move |conn: &mut PgConnection| conn.advisory_xact_lock(key);
+    /// first.run("lock 1", lock(1))?;
+    /// second.run("lock 2", lock(2))?;
+    /// let results = scenario.assert_deadlock([
+    ///     first.assert_blocks("lock 2", lock(2)),
+    ///     second.start("lock 1", lock(1)),
+    /// ]);
+    /// assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Where [`try_assert_deadlock`](Self::try_assert_deadlock) fails.
+    #[track_caller]
+    pub fn assert_deadlock<T, E>(
+        &self,
+        steps: impl IntoIterator<Item = Pending<T, E>>,
+    ) -> Vec<Result<T, E>>
+    where
+        E: Error + 'static,
+    {
+        or_panic(self.try_assert_deadlock(steps))
+    }
+
+    /// As [`assert_deadlock`](Self::assert_deadlock), with an error.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::NoDeadlock`]: none of them has failed with a deadlock.
+    /// Else those of [`Pending::join`] that are [`StepError::Broken`](crate::StepError::Broken): the first of them, when all
+    /// steps have ended.
+    pub fn try_assert_deadlock<T, E>(
+        &self,
+        steps: impl IntoIterator<Item = Pending<T, E>>,
+    ) -> Result<Vec<Result<T, E>>, SessionError>
+    where
+        E: Error + 'static,
+    {
+        // An iterator may be what launches them: so all of them first.
+        let steps: Vec<_> = steps.into_iter().collect();
+        let ended: Vec<_> = steps.into_iter().map(Pending::returned).collect();
+        let results: Vec<_> = ended.into_iter().collect::<Result<_, _>>()?;
+        let is_deadlock = |result: &Result<T, E>| matches!(result, Err(error) if condition(error) == Some(Condition::Deadlock));
+        if results.iter().any(is_deadlock) {
+            return Ok(results);
+        }
+        Err(SessionError::NoDeadlock {
+            transcript: Box::new(self.transcript()),
+        })
     }
 }
 

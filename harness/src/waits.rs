@@ -1,12 +1,58 @@
-use diesel::connection::{LoadConnection, SimpleConnection};
-use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Integer, Text};
+//! Who waits for whom: the one place that asks the server, for all that the harness runs.
 
-/// How to stop a session's step.
+use std::time::{Duration, Instant};
+
+use diesel::backend::Backend;
+use diesel::connection::{Connection, SimpleConnection};
+use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_dsl::methods::LoadQuery;
+use diesel::serialize::ToSql;
+use diesel::sql_types::{HasSqlType, Integer, Text};
+use diesel::{QueryResult, RunQueryDsl};
+
+/// How old a step is when the server is first asked whether it waits: most have ended by then.
+const PATIENCE: Duration = Duration::from_micros(700);
+
+/// How long until the server is asked again: at least, and at most.
+const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+
+/// When to ask first about what began at `begun`.
+pub(crate) fn first_look(begun: Instant) -> Instant {
+    begun + PATIENCE
+}
+
+/// When to ask again about what began at `begun`: the longer it takes, the less often.
+pub(crate) fn next_look(begun: Instant) -> Instant {
+    let now = Instant::now();
+    now + (now.saturating_duration_since(begun) / 8).clamp(POLL.0, POLL.1)
+}
+
+/// Who of `waiters` waits, and for whom of `all`; `None` unless each of them does, and will until
+/// somebody else changes that.
+///
+/// The server is asked twice: when it is asked once, a session may be seen to wait for one that
+/// was seen to wait a moment later, and that has let it go on in between.
+pub(crate) fn if_all_wait<O: Observer + ?Sized>(
+    observer: &mut O,
+    waiters: &[i32],
+    all: &[i32],
+) -> QueryResult<Option<Vec<(i32, i32)>>> {
+    let mut waits = Vec::new();
+    for _ in 0..2 {
+        waits = observer.waits(waiters, all)?;
+        let waits_still = |pid| waits.iter().any(|&(waiter, _)| waiter == pid);
+        if !waiters.iter().copied().all(waits_still) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(waits))
+}
+
+/// How to stop a session.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::harness) enum Stop {
+pub enum Stop {
     /// `pg_cancel_backend`: the statement fails, if there is one.
     Cancel,
     /// `pg_terminate_backend`: the session ends.
@@ -14,53 +60,66 @@ pub(in crate::harness) enum Stop {
 }
 
 /// A connection beside the sessions, on which the server is asked about them.
-pub(in crate::harness) trait Watch: SimpleConnection + Send {
+///
+/// Every connection of Diesel's can be one, but only PostgreSQL has the answers.
+pub trait Observer: SimpleConnection {
+    /// The process of the connection's own session.
+    fn backend_pid(&mut self) -> QueryResult<i32>;
+
     /// Who of `waiters` waits, and for whom of `all`.
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>>;
 
-    /// The lock that a session waits for, in words.
-    fn lock(&mut self, waiter: i32) -> QueryResult<String>;
+    /// The lock that a session waits for, in words; empty where it does not wait for one.
+    fn waited_lock(&mut self, waiter: i32) -> QueryResult<String>;
 
     /// Stops what a session does.
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()>;
 }
 
-impl<C> Watch for C
+impl<C> Observer for C
 where
-    C: LoadConnection<Backend = Pg> + Send,
+    C: Connection,
+    for<'q> SqlLiteral<Integer>: LoadQuery<'q, C, i32>,
+    for<'q> Waits: LoadQuery<'q, C, (i32, i32)>,
+    for<'q> WaitedLock: LoadQuery<'q, C, String>,
 {
+    fn backend_pid(&mut self) -> QueryResult<i32> {
+        sql::<Integer>("SELECT pg_backend_pid()").get_result(self)
+    }
+
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>> {
-        let (waiters, all) = (waiters.to_vec(), all.to_vec());
+        let (waiters, all) = (array(waiters), array(all));
         Waits { waiters, all }.load(self)
     }
 
-    fn lock(&mut self, waiter: i32) -> QueryResult<String> {
-        let lock: Option<String> = WaitedLock { waiter }.get_result(self).optional()?;
+    fn waited_lock(&mut self, waiter: i32) -> QueryResult<String> {
+        let lock = WaitedLock { waiter }.load(self)?.pop();
         Ok(lock.unwrap_or_default())
     }
 
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()> {
-        let stopped: Result<bool, _> = match stop {
-            Stop::Cancel => diesel::select(pg_cancel_backend(pid)).get_result(self),
-            Stop::Terminate => diesel::select(pg_terminate_backend(pid)).get_result(self),
+        let function = match stop {
+            Stop::Cancel => "pg_cancel_backend",
+            Stop::Terminate => "pg_terminate_backend",
         };
-        stopped.map(drop)
+        let stopped = sql::<Integer>(&format!("SELECT {function}({pid})::integer"));
+        stopped.load::<i32>(self).map(drop)
     }
 }
 
-#[diesel::declare_sql_function]
-extern "SQL" {
-    fn pg_cancel_backend(pid: Integer) -> Bool;
-    fn pg_terminate_backend(pid: Integer) -> Bool;
+/// Processes as PostgreSQL writes an array: other backends have no type for one.
+fn array(pids: &[i32]) -> String {
+    let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
+    format!("{{{}}}", pids.join(","))
 }
 
 /// One row for each waiter and each session that it waits for.
 ///
 /// It reads no table, so that no lock can hold it up.
 #[derive(Debug, QueryId)]
-struct Waits {
-    waiters: Vec<i32>,
-    all: Vec<i32>,
+pub struct Waits {
+    waiters: String,
+    all: String,
 }
 
 impl Query for Waits {
@@ -69,23 +128,27 @@ impl Query for Waits {
 
 impl<C> RunQueryDsl<C> for Waits {}
 
-impl QueryFragment<Pg> for Waits {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl<DB> QueryFragment<DB> for Waits
+where
+    DB: Backend + HasSqlType<Text>,
+    String: ToSql<Text, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         out.push_sql("SELECT DISTINCT waiter, blocker FROM unnest(");
-        out.push_bind_param::<Array<Integer>, _>(&self.waiters)?;
+        out.push_bind_param::<Text, _>(&self.waiters)?;
         out.push_sql(
-            ") AS waiter, unnest(pg_blocking_pids(waiter) || \
+            "::integer[]) AS waiter, unnest(pg_blocking_pids(waiter) || \
              pg_safe_snapshot_blocking_pids(waiter)) AS blocker WHERE blocker = ANY (",
         );
-        out.push_bind_param::<Array<Integer>, _>(&self.all)?;
-        out.push_sql(")");
+        out.push_bind_param::<Text, _>(&self.all)?;
+        out.push_sql("::integer[])");
         Ok(())
     }
 }
 
 /// What a session waits for; no row where that is no lock, but a safe snapshot.
 #[derive(Debug, QueryId)]
-struct WaitedLock {
+pub struct WaitedLock {
     waiter: i32,
 }
 
@@ -95,8 +158,12 @@ impl Query for WaitedLock {
 
 impl<C> RunQueryDsl<C> for WaitedLock {}
 
-impl QueryFragment<Pg> for WaitedLock {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl<DB> QueryFragment<DB> for WaitedLock
+where
+    DB: Backend + HasSqlType<Integer>,
+    i32: ToSql<Integer, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         // Who waits for a row waits for the transaction that locked it, and has the row's own
         // lock meanwhile. To find a table's name may take a lock that a session has: the name
         // depends on the timeout, so that it is looked up when that is set.

@@ -1,14 +1,15 @@
 //! The line at which an assertion panics. The hook that sees it is the whole process's, and so
 //! this is the only test in it.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Mutex;
 
 use diesel::prelude::*;
-use diesel_locks::harness::{LockAttempt, Scenario, assert_conflicts};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{LockAttempt, Scenario, assert_conflicts};
 use support::database;
 
 /// Where a panic was, and what it said.

@@ -1,5 +1,6 @@
 //! The assertions on named sessions.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::fmt::Debug;
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel_locks::harness::{
-    HarnessError, Pending, Scenario, Session, StepError, StepProblem, TestDatabase,
-};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{
+    Pending, Scenario, Session, SessionError, StepError, StepProblem, TestDatabase,
+};
 use support::{advisory_locks, database};
 
 /// A `connect` for a scenario on this database.
@@ -44,10 +45,10 @@ fn fail(conn: &mut PgConnection) -> Result<usize, Error> {
 }
 
 /// The only problem, and what is shown with it.
-fn problem<T>(result: Result<T, HarnessError>) -> (StepProblem, String) {
+fn problem<T>(result: Result<T, SessionError>) -> (StepProblem, String) {
     match result.map(drop) {
         Err(
-            ref error @ HarnessError::Step {
+            ref error @ SessionError::Step {
                 ref session,
                 ref problem,
                 ref transcript,
@@ -308,12 +309,12 @@ fn steps_that_end_without_a_deadlock_are_shown() {
     ] {
         let error = found.map(drop).unwrap_err();
         assert!(error.to_string().contains("lock ✗"), "{error}");
-        assert!(matches!(error, HarnessError::NoDeadlock { .. }));
+        assert!(matches!(error, SessionError::NoDeadlock { .. }));
     }
     // Another error of Diesel's is none either.
     second.rollback().unwrap();
     let found = scenario.try_assert_deadlock([second.start("divide", fail)]);
-    assert!(matches!(found, Err(HarnessError::NoDeadlock { .. })));
+    assert!(matches!(found, Err(SessionError::NoDeadlock { .. })));
 }
 
 #[test]
@@ -351,9 +352,9 @@ fn a_server_that_cannot_be_asked_is_an_error() {
     support::terminate(&database, pids.borrow()[0]);
     let sleep = |conn: &mut PgConnection| diesel::sql_query("SELECT pg_sleep(0.2)").execute(conn);
     let found = first.try_assert_does_not_block("sleep", sleep);
-    assert!(matches!(found, Err(HarnessError::Observe(_))));
+    assert!(matches!(found, Err(SessionError::Observe(_))));
     let found = second.try_assert_blocks("sleep", sleep);
-    assert!(matches!(found, Err(HarnessError::Observe(_))));
+    assert!(matches!(found, Err(SessionError::Observe(_))));
 }
 
 fn on_the_second_session(assert: impl FnOnce(&Session<PgConnection>)) {
@@ -400,7 +401,7 @@ fn assert_deadlock_panics_with_the_transcript() {
 fn a_setup_that_fails_is_an_error_before_any_assertion() {
     let scenario = Scenario::new(|| Err::<PgConnection, _>("no"));
     let second = scenario.session("second").map(drop);
-    assert!(matches!(second, Err(HarnessError::ConnectSession { .. })));
+    assert!(matches!(second, Err(SessionError::Connect { .. })));
     let database = database();
     let scenario = Scenario::new(connect(&database));
     let second = scenario.session("second").unwrap();

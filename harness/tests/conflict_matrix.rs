@@ -1,5 +1,6 @@
 //! Who blocks whom: this crate's locks, against PostgreSQL's documentation.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::{
-    ConflictMatrix, HarnessError, LockAttempt, StepProblem, TestDatabase, assert_conflicts, begin,
-    conflict_matrix, try_assert_conflicts,
-};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLock};
+use diesel_locks_harness::{
+    ConflictMatrix, ConflictsError, LockAttempt, SessionError, StepProblem, TestDatabase,
+    assert_conflicts, begin, conflict_matrix, try_assert_conflicts,
+};
 use support::schema::{accounts, jobs};
 use support::{advisory_locks, database, eventually};
 
@@ -216,7 +217,7 @@ fn nothing_of_an_attempt_is_left_for_the_next_one() {
         // A transaction that has ended.
         LockAttempt::new("committed", |conn: &mut PgConnection| {
             conn.advisory_xact_lock(8)?;
-            diesel_locks::harness::commit(conn)
+            diesel_locks_harness::commit(conn)
         }),
     ];
     let begun = Instant::now();
@@ -245,17 +246,17 @@ fn nothing_of_an_attempt_is_left_for_the_next_one() {
 
 /// The session, step and problem, and all that is said.
 fn problem<T: std::fmt::Debug>(
-    result: Result<T, HarnessError>,
+    result: Result<T, ConflictsError>,
 ) -> (String, String, StepProblem, String) {
     let error = result.unwrap_err();
     let text = error.to_string();
     match error {
-        HarnessError::Step {
+        ConflictsError::Session(SessionError::Step {
             session,
             step,
             problem,
             ..
-        } => (session, step, problem, text),
+        }) => (session, step, problem, text),
         other => panic!("{other:?}"),
     }
 }
@@ -359,14 +360,17 @@ fn attempts_have_different_names() {
     let found = conflict_matrix(connect(&database), attempts);
     assert!(matches!(
         found,
-        Err(HarnessError::DuplicateAttempt { attempt }) if attempt == "7"
+        Err(ConflictsError::Duplicate { attempt }) if attempt == "7"
     ));
 }
 
 #[test]
 fn a_connection_that_fails_is_an_error() {
     let found = conflict_matrix(|| Err("no"), [advisory("7", 7.into())]);
-    assert!(matches!(found, Err(HarnessError::ConnectSession { .. })));
+    assert!(matches!(
+        found,
+        Err(ConflictsError::Session(SessionError::Connect { .. }))
+    ));
 }
 
 #[test]
@@ -397,7 +401,7 @@ found:
 | ROW SHARE        |           |   |
 | 7                |           | X |"
     );
-    let HarnessError::ConflictsDiffer { found, .. } = error else {
+    let ConflictsError::Differ { found, .. } = error else {
         panic!("{error:?}");
     };
     let again = conflict_matrix(connect(&database), attempts()).unwrap();
@@ -406,7 +410,7 @@ found:
     try_assert_conflicts(connect(&database), attempts(), &text).unwrap();
     let rows: Vec<_> = text.lines().take(3).collect();
     let short = try_assert_conflicts(connect(&database), attempts(), &rows.join("\n"));
-    assert!(matches!(short, Err(HarnessError::ConflictsDiffer { .. })));
+    assert!(matches!(short, Err(ConflictsError::Differ { .. })));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The harness itself: what it tells apart, and that nothing is left behind.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,12 +13,12 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::{
-    Contention, HarnessError, Outcome, TestDatabase,
-    attempt_acquiring_lock_in_separate_transactions,
-};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
+use diesel_locks_harness::{
+    Contention, ContentionError, Outcome, TestDatabase,
+    attempt_acquiring_lock_in_separate_transactions,
+};
 use support::schema::accounts;
 use support::{advisory_locks, connect, database, eventually};
 
@@ -228,7 +229,7 @@ fn a_contender_that_waits_for_an_outsider_runs_into_the_timeout_and_is_ended() {
         .unwrap_err();
     assert!(matches!(
         error,
-        HarnessError::Timeout { unsettled: 2, timeout } if timeout == short
+        ContentionError::Timeout { unsettled: 2, timeout } if timeout == short
     ));
 }
 
@@ -267,7 +268,10 @@ fn connections_that_cannot_be_had_are_errors_and_not_hangs() {
     let error = Contention::new(|| PgConnection::establish(url))
         .run(lock_account)
         .unwrap_err();
-    assert!(matches!(error, HarnessError::Connect { contender: 0, .. }));
+    assert!(matches!(
+        error,
+        ContentionError::Connect { contender: 0, .. }
+    ));
 
     // A pool of two is enough for two that fail, and too small to see one of them wait.
     let database = database();
@@ -282,14 +286,14 @@ fn connections_that_cannot_be_had_are_errors_and_not_hangs() {
     assert_eq!(outcome.to_string(), "1 granted, 1 failed");
     let attempt = |conn: &mut diesel::r2d2::PooledConnection<_>| wait_for_account(conn);
     let error = Contention::new(|| pool.get()).run(attempt).unwrap_err();
-    assert!(matches!(error, HarnessError::Observe(_)));
+    assert!(matches!(error, ContentionError::Observe(_)));
     // Nobody begins when one cannot.
     let attempts = AtomicUsize::new(0);
     let error = Contention::new(|| pool.get()).contenders(3).run(|_| {
         attempts.fetch_add(1, Ordering::Relaxed);
         Ok::<_, LockError>(())
     });
-    assert!(matches!(error, Err(HarnessError::Connect { .. })));
+    assert!(matches!(error, Err(ContentionError::Connect { .. })));
     assert_eq!(attempts.into_inner(), 0);
     assert_eq!(pool.state().idle_connections, 2);
 }

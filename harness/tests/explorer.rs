@@ -1,5 +1,6 @@
 //! Every order of the steps of several sessions.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel_locks::harness::{
-    Explorer, HarnessError, IsolationLevel, Problem, StepProblem, StepResult, Steps, TestDatabase,
-};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{
+    Explorer, ExplorerError, IsolationLevel, Problem, StepProblem, StepResult, Steps, TestDatabase,
+};
 use support::schema::accounts;
 use support::{advisory_locks, connections, database, eventually};
 
@@ -396,13 +397,13 @@ fn a_setup_that_fails_ends_the_exploration_and_leaves_nothing() {
         .setup(|_| Err("no tables".into()));
     let error = explorer.explore().unwrap_err();
     assert!(
-        matches!(&error, HarnessError::Prepare { what, source }
+        matches!(&error, ExplorerError::Prepare { what, source }
             if what == "setup" && source.to_string() == "no tables"),
         "{error:?}"
     );
     let panics = explorer.setup(|_| panic!("no tables at all"));
     let error = panics.replay("").unwrap_err();
-    assert!(matches!(&error, HarnessError::Prepare { source, .. }
+    assert!(matches!(&error, ExplorerError::Prepare { source, .. }
         if source.to_string() == "no tables at all"));
     for database in [&one, &two] {
         eventually(|| connections(database) == 0);
@@ -415,7 +416,7 @@ fn a_session_begins_each_schedule_with_no_lock_and_no_transaction() {
     let forget = Steps::new()
         .step("forget", |conn: &mut PgConnection, ()| {
             std::mem::forget(conn.advisory_lock_nowait("forgotten")?);
-            diesel_locks::harness::begin(conn)?;
+            diesel_locks_harness::begin(conn)?;
             set_balance(conn, 1, 7)
         })
         .step("rest", |_, ()| Ok(()));
@@ -452,12 +453,12 @@ fn a_schedule_that_does_not_fit_is_refused() {
         ("first.read first.write first.read", "first.read"),
     ] {
         let error = explorer.replay(schedule).unwrap_err();
-        assert!(matches!(error, HarnessError::Schedule { step: wrong } if wrong == step));
+        assert!(matches!(error, ExplorerError::Schedule { step: wrong } if wrong == step));
     }
     for name in ["my session", "", "my.session"] {
         let named = self::explorer(&database).session(name, deposit());
         let error = named.explore().unwrap_err();
-        assert!(matches!(error, HarnessError::Label { label } if label == name));
+        assert!(matches!(error, ExplorerError::Label { label } if label == name));
     }
 }
 

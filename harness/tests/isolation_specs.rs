@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_locks::harness::{Spec, TestDatabase};
+use diesel_locks_harness::{Spec, TestDatabase};
 
 /// Needs notices, which Diesel does not show.
 const REFUSED: &str = "insert-conflict-specconflict";
@@ -52,7 +52,8 @@ fn is_as_expected(directory: &Path, name: &str) -> bool {
     let read = |file: String| fs::read_to_string(directory.join(file)).ok();
     let text = read(format!("specs/{name}.spec")).unwrap();
     let text = text.replace("isolation_regression", &own);
-    let printed = match Spec::parse(&text).unwrap().run(database.url()) {
+    let connect = || PgConnection::establish(database.url());
+    let printed = match Spec::parse(&text).unwrap().run(connect) {
         Ok(transcript) => transcript.to_string().replace(&own, "isolation_regression"),
         Err(error) => panic!("{name}: {error}"),
     };

@@ -3,6 +3,7 @@
 //! A test here plays both parts: it starts itself again, with the URL or the directory that the
 //! second process needs in `SECOND_PROCESS`.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::env;
@@ -19,9 +20,9 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_locks::harness::{HarnessError, TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{DatabaseError, ServerError, TempPostgres, TestDatabase};
 
 /// What the first process gave to this one, if this is the second.
 fn second_process() -> Option<String> {
@@ -297,9 +298,13 @@ fn start_fails(test: &str, environment: &[(&str, &Path)]) -> String {
     story
 }
 
-fn tell_story(error: &HarnessError) {
-    let variant = format!("{error:?}");
-    say(variant.split([' ', '(']).next().unwrap());
+fn tell_story(error: &ServerError) {
+    say(match error {
+        ServerError::NoServerBinaries { .. } => "NoServerBinaries",
+        ServerError::PermissionDenied { .. } => "PermissionDenied",
+        ServerError::ServerFailed { .. } => "ServerFailed",
+        _ => "another error",
+    });
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
         error.to_string().lines().for_each(say);
@@ -444,7 +449,8 @@ fn a_database_url_names_the_server_to_use() {
     if let Some(url) = second_process() {
         let database = TestDatabase::new();
         if url == "nowhere" {
-            return tell_story(&database.unwrap_err());
+            assert!(matches!(database, Err(DatabaseError::Unreachable(_))));
+            return say("unreachable");
         }
         say(database.unwrap().url());
         return;
@@ -463,6 +469,6 @@ fn a_database_url_names_the_server_to_use() {
 
     let nowhere = Path::new("postgres://nobody@127.0.0.1:1/none");
     let mut child = SecondProcess::start(test, "nowhere", &[("DATABASE_URL", nowhere)]);
-    assert_eq!(child.hear(), "ServerUnreachable");
+    assert_eq!(child.hear(), "unreachable");
     child.succeeds();
 }

@@ -1,5 +1,6 @@
 //! Named sessions, and steps in the order that the test writes.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::harness::{
-    HarnessError, IsolationLevel, Scenario, StepError, StepProblem, TestDatabase, begin, commit,
-};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{
+    IsolationLevel, Scenario, SessionError, StepError, StepProblem, TestDatabase, begin, commit,
+};
 use support::schema::accounts;
 use support::{advisory_locks, backend_pid, connect, connections, database, eventually, terminate};
 
@@ -35,11 +36,11 @@ fn sleep(conn: &mut PgConnection) -> QueryResult<usize> {
     diesel::sql_query("SELECT pg_sleep(3600)").execute(conn)
 }
 
-fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(
+fn problem<T: std::fmt::Debug, E: std::fmt::Display + 'static>(
     result: Result<T, StepError<E>>,
 ) -> (StepProblem, String) {
     match result {
-        Err(StepError::Broken(HarnessError::Step {
+        Err(StepError::Broken(SessionError::Step {
             problem,
             transcript,
             ..
@@ -105,7 +106,7 @@ fn a_step_that_ends_instead_of_waiting_is_an_error_and_keeps_its_result() {
     let error = read.wait_blocked().unwrap_err();
     assert!(matches!(
         error,
-        HarnessError::Step {
+        SessionError::Step {
             problem: StepProblem::NotBlocked,
             ..
         }
@@ -341,18 +342,14 @@ fn sessions_have_different_names() {
     let scenario = Scenario::new(sessions(&database));
     let _first = scenario.session("first").unwrap();
     let second = scenario.session::<PgConnection, _>("first");
-    assert!(
-        matches!(second, Err(HarnessError::DuplicateSession { session }) if session == "first")
-    );
+    assert!(matches!(second, Err(SessionError::Duplicate { session }) if session == "first"));
 }
 
 #[test]
 fn a_session_that_cannot_connect_is_named() {
     let scenario = Scenario::new(|| Err::<PgConnection, _>("no"));
     let first = scenario.session("first");
-    assert!(
-        matches!(first, Err(HarnessError::ConnectSession { session, .. }) if session == "first")
-    );
+    assert!(matches!(first, Err(SessionError::Connect { session, .. }) if session == "first"));
 }
 
 #[test]
@@ -432,7 +429,7 @@ fn an_observer_that_is_killed_is_an_error_and_not_a_hang() {
     let mut waits = second.start("lock", add(1));
     assert!(matches!(
         waits.wait_blocked(),
-        Err(HarnessError::Observe(_))
+        Err(SessionError::Observe(_))
     ));
     first.rollback().unwrap();
     waits.join().unwrap();

@@ -1,23 +1,28 @@
 //! PostgreSQL's language for isolation tests, run by this crate.
 
+#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};
 
-use diesel_locks::harness::{HarnessError, Spec, StepProblem, TestDatabase};
+use diesel::{Connection, PgConnection};
+use diesel_locks_harness::{SessionError, Spec, SpecRunError, StepProblem, TestDatabase};
 
 /// What isolationtester would print for this text, but for rows.
 fn run(text: &str) -> String {
     let database = TestDatabase::new().unwrap();
     let spec = Spec::parse(text).unwrap();
-    spec.run(database.url()).unwrap().to_string()
+    spec.run(|| PgConnection::establish(database.url()))
+        .unwrap()
+        .to_string()
 }
 
-fn fails(text: &str) -> HarnessError {
+fn fails(text: &str) -> SpecRunError {
     let database = TestDatabase::new().unwrap();
     let spec = Spec::parse(text).unwrap();
     let spec = spec.timeout(Duration::from_secs(1));
-    spec.run(database.url()).unwrap_err()
+    spec.run(|| PgConnection::establish(database.url()))
+        .unwrap_err()
 }
 
 const ACCOUNTS: &str = "
@@ -168,10 +173,10 @@ fn steps_that_hold_each_other_up_are_an_error_at_once() {
     assert!(
         matches!(
             &error,
-            HarnessError::Step {
+            SpecRunError::Session(SessionError::Step {
                 problem: StepProblem::HeldUp,
                 ..
-            }
+            })
         ),
         "{error:?}"
     );
@@ -188,12 +193,12 @@ fn a_permutation_that_can_not_go_on_is_stopped_and_shown() {
          step more2 { SELECT 2; }
          permutation take1 take2 more2",
     );
-    let HarnessError::Step {
+    let SpecRunError::Session(SessionError::Step {
         session,
         step,
         problem,
         transcript,
-    } = error
+    }) = error
     else {
         panic!("{error:?}");
     };
@@ -220,7 +225,7 @@ fn a_setup_that_fails_is_an_error_and_a_teardown_that_fails_is_told() {
     ] {
         let error = fails(text);
         assert!(
-            matches!(&error, HarnessError::Prepare { what, source }
+            matches!(&error, SpecRunError::Prepare { what, source }
                 if what == which && source.to_string() == "division by zero"),
             "{error:?}"
         );
@@ -270,7 +275,10 @@ fn every_permutation_has_a_transcript_of_its_own() {
     let spec = Spec::parse(
         "session s  step a { SELECT 1; }  step b { SELECT 2; } permutation a permutation b a",
     );
-    let transcript = spec.unwrap().run(database.url()).unwrap();
+    let transcript = spec
+        .unwrap()
+        .run(|| PgConnection::establish(database.url()))
+        .unwrap();
     let texts: Vec<_> = transcript.permutations().map(ToString::to_string).collect();
     assert_eq!(texts.len(), 2);
     assert!(
@@ -285,7 +293,8 @@ fn every_permutation_has_a_transcript_of_its_own() {
 fn a_spec_leaves_no_session_and_no_lock() {
     let database = TestDatabase::new().unwrap();
     let spec = Spec::parse("session s  step a { BEGIN; SELECT pg_advisory_lock(1); }").unwrap();
-    spec.run(database.url()).unwrap();
+    spec.run(|| PgConnection::establish(database.url()))
+        .unwrap();
     assert_eq!(support::advisory_locks(&database), 0);
     support::eventually(|| support::connections(&database) == 0);
 }

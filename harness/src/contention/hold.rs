@@ -2,7 +2,7 @@ use std::cell::Cell;
 
 use crossbeam::channel::{Receiver, Sender};
 
-/// What a contender tells the referee.
+/// What a contender tells of itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
     /// It is connected, to this session where the backend can say, and can begin.
@@ -15,7 +15,7 @@ pub(super) enum Event {
 
 /// The point at which an attempt holds what it was granted.
 ///
-/// Given to an attempt by [`Contention::run_scoped`](super::Contention::run_scoped).
+/// Given to an attempt by [`Contention::run_scoped`](crate::Contention::run_scoped).
 #[derive(Debug)]
 pub struct Hold {
     contender: usize,
@@ -54,12 +54,12 @@ impl Hold {
             return;
         }
         self.tell(Event::Holds(self.contender));
-        // Nothing is ever sent: this ends when the referee drops the other end.
+        // Nothing is ever sent: this ends when the other end is dropped.
         let _ = self.let_go.recv();
     }
 
     fn tell(&self, event: Event) {
-        // A referee that is gone need not know.
+        // Who is gone need not know.
         let _ = self.events.send(event);
     }
 }

@@ -2,23 +2,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
+use super::error::ContentionError;
 use super::hold::Event;
-use super::observer::Observer;
 use super::outcome::Standing;
-use super::{HarnessConnection, HarnessError};
+use crate::connection::HarnessConnection;
+use crate::waits::{Stop, if_all_wait, next_look};
 
 /// How long to listen to the contenders before the server is asked who waits: an attempt that
 /// ends at once never costs the connection that it takes to ask.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// How long until the server is asked again, at first and at last.
-const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
-
 /// How long contenders have to end by themselves when the time is over.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Knows how the contenders stand, by what they tell and by what the server says.
-pub(super) struct Referee<C, F> {
+/// How the contenders stand, by what they tell and by what the server says.
+pub(super) struct Standings<C, F> {
     standings: Vec<Standing>,
     /// How many are connected.
     ready: usize,
@@ -26,13 +24,13 @@ pub(super) struct Referee<C, F> {
     pids: Vec<Option<i32>>,
     events: Receiver<Event>,
     connect: F,
-    observer: Option<Observer<C>>,
+    observer: Option<C>,
 }
 
-impl<C, F> Referee<C, F>
+impl<C, F> Standings<C, F>
 where
     C: HarnessConnection,
-    F: Fn() -> Result<C, HarnessError>,
+    F: Fn() -> Result<C, ContentionError>,
 {
     pub(super) fn new(contenders: usize, events: Receiver<Event>, connect: F) -> Self {
         Self {
@@ -57,10 +55,10 @@ where
     pub(super) fn until_settled(
         &mut self,
         deadline: Option<Instant>,
-    ) -> Result<Vec<Standing>, HarnessError> {
+    ) -> Result<Vec<Standing>, ContentionError> {
         let observable = self.pids.iter().all(Option::is_some);
-        let mut pause = POLL.0;
-        let mut look = observable.then(|| Instant::now() + PATIENCE);
+        let begun = Instant::now();
+        let mut look = observable.then(|| begun + PATIENCE);
         while self.standings.contains(&Standing::Unsettled) {
             let next = [look, deadline].into_iter().flatten().min();
             if self.hear(next) {
@@ -70,8 +68,7 @@ where
                 break;
             }
             self.look()?;
-            look = Some(Instant::now() + pause);
-            pause = POLL.1.min(pause * 2);
+            look = Some(next_look(begun));
         }
         Ok(self.standings.clone())
     }
@@ -118,42 +115,46 @@ where
     ///
     /// One that does is settled only if all others are: what it waits for may be something that
     /// another contender does on the way to the lock.
-    fn look(&mut self) -> Result<(), HarnessError> {
-        let pids: Vec<i32> = self.pids.iter().flatten().copied().collect();
-        let waiting = self
-            .observer()?
-            .waiting(&pids)
-            .map_err(|error| HarnessError::Observe(error.into()))?;
-        let mut seen = self.standings.clone();
-        for (standing, pid) in seen.iter_mut().zip(&self.pids) {
-            if *standing == Standing::Unsettled && pid.is_some_and(|pid| waiting.contains(&pid)) {
-                *standing = Standing::Waiting;
+    fn look(&mut self) -> Result<(), ContentionError> {
+        let all: Vec<i32> = self.pids.iter().flatten().copied().collect();
+        let unsettled = self.pids_that(|standing| standing == Standing::Unsettled);
+        let waits = if_all_wait(self.observer()?, &unsettled, &all)
+            .map_err(|error| ContentionError::Observe(error.into()))?;
+        if waits.is_some() {
+            for standing in &mut self.standings {
+                if *standing == Standing::Unsettled {
+                    *standing = Standing::Waiting;
+                }
             }
-        }
-        if !seen.contains(&Standing::Unsettled) {
-            self.standings = seen;
         }
         Ok(())
     }
 
-    fn terminate(&mut self) -> Result<(), HarnessError> {
-        let sessions = self.standings.iter().zip(&self.pids);
-        let left: Vec<i32> = sessions
-            .filter(|(standing, _)| **standing != Standing::Ended)
-            .filter_map(|(_, pid)| *pid)
-            .collect();
+    /// Ends the sessions of those that have not ended.
+    fn terminate(&mut self) -> Result<(), ContentionError> {
+        let left = self.pids_that(|standing| standing != Standing::Ended);
         if left.is_empty() {
             return Ok(());
         }
-        self.observer()?
-            .terminate(&left)
-            .map_err(|error| HarnessError::Observe(error.into()))
+        let observer = self.observer()?;
+        left.iter()
+            .try_for_each(|&pid| observer.stop(pid, Stop::Terminate))
+            .map_err(|error| ContentionError::Observe(error.into()))
     }
 
-    fn observer(&mut self) -> Result<&mut Observer<C>, HarnessError> {
+    /// The sessions of those that stand so.
+    fn pids_that(&self, stand_so: impl Fn(Standing) -> bool) -> Vec<i32> {
+        let sessions = self.standings.iter().zip(&self.pids);
+        sessions
+            .filter(|(standing, _)| stand_so(**standing))
+            .filter_map(|(_, pid)| *pid)
+            .collect()
+    }
+
+    fn observer(&mut self) -> Result<&mut C, ContentionError> {
         match &mut self.observer {
             Some(observer) => Ok(observer),
-            none => Ok(none.insert(Observer::new((self.connect)()?))),
+            none => Ok(none.insert((self.connect)()?)),
         }
     }
 }

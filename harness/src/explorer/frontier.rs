@@ -2,8 +2,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::path::{Choice, Path};
 use super::report::{Exploration, Run};
+use super::schedule::{Choice, Schedule};
 
 /// The schedules that are left to run, shared by the workers.
 ///
@@ -66,22 +66,22 @@ impl Frontier {
     }
 
     /// The next schedule to run. Waits for runs that may lead to more; none if all is done.
-    pub(super) fn next(&self) -> Option<Path> {
+    pub(super) fn next(&self) -> Option<Schedule> {
         let mut state = self.state();
         loop {
             if state.stopped || state.begun >= self.bounds.schedules {
                 state.cut |= !state.left.is_empty();
                 return None;
             }
-            let path = match self.bounds.seed {
+            let schedule = match self.bounds.seed {
                 // Another seed for each, so that it does not matter which worker runs it.
-                Some(seed) => Some(Path::random(seed.wrapping_add(state.begun as u64))),
-                None => (state.left.pop()).map(|Reverse(next)| Path::from_start(next.sessions)),
+                Some(seed) => Some(Schedule::random(seed.wrapping_add(state.begun as u64))),
+                None => (state.left.pop()).map(|Reverse(next)| Schedule::from_start(next.sessions)),
             };
-            if let Some(path) = path {
+            if let Some(schedule) = schedule {
                 state.begun += 1;
                 state.running += 1;
-                return Some(path);
+                return Some(schedule);
             }
             if state.running == 0 {
                 return None;
@@ -92,18 +92,18 @@ impl Frontier {
     }
 
     /// Takes note of a run, and of the ways that it could have gone.
-    pub(super) fn ran(&self, run: Run, path: &Path) -> Progress {
+    pub(super) fn ran(&self, run: Run, schedule: &Schedule) -> Counts {
         let mut state = self.state();
         let mut preemptions = 0;
         // The server has decided otherwise than the last time, and what is left of this way is not
         // known.
-        state.cut |= path.has_strayed();
-        let branches = self.bounds.seed.is_none() && !path.has_strayed();
-        for (at, choice) in path.choices().iter().enumerate() {
-            if branches && at >= path.given() {
+        state.cut |= schedule.has_strayed();
+        let branches = self.bounds.seed.is_none() && !schedule.has_strayed();
+        for (at, choice) in schedule.choices().iter().enumerate() {
+            if branches && at >= schedule.given() {
                 let ways = choice.others().map(|other| Beginning {
                     preemptions: preemptions + usize::from(choice.preempts(other)),
-                    sessions: Choice::sessions(&path.choices()[..at], other),
+                    sessions: Choice::sessions(&schedule.choices()[..at], other),
                 });
                 for way in ways {
                     match way.preemptions <= self.bounds.preemptions {
@@ -124,7 +124,7 @@ impl Frontier {
         state.running -= 1;
         state.ended += 1;
         self.changed.notify_all();
-        Progress {
+        Counts {
             ended: state.ended,
             failures: state.failures.len(),
         }
@@ -149,9 +149,9 @@ impl Frontier {
     }
 }
 
-/// How far it is.
+/// How many schedules have been run, and how many of them have problems.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Progress {
+pub(super) struct Counts {
     pub(super) ended: usize,
     pub(super) failures: usize,
 }

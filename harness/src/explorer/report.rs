@@ -1,8 +1,9 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::error::words;
-use crate::harness::{StepProblem, Transcript};
+use crate::chain::words;
+use crate::sessions::StepProblem;
+use crate::transcript::Transcript;
 
 /// How a session had ended, for an invariant to look at.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub struct Run {
 
 impl Run {
     /// The steps in their order, such as `first.read second.read first.write second.write`, for
-    /// [`Explorer::replay`](super::Explorer::replay).
+    /// [`Explorer::replay`](crate::Explorer::replay).
     pub fn schedule(&self) -> &str {
         &self.schedule
     }
@@ -105,7 +106,7 @@ impl fmt::Display for Run {
     }
 }
 
-/// What an [`Explorer`](super::Explorer) has found.
+/// What an [`Explorer`](crate::Explorer) has found.
 #[derive(Debug)]
 #[must_use = "what was found is in its `failures`"]
 pub struct Exploration {

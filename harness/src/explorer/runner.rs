@@ -1,20 +1,21 @@
 use std::error::Error;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::result::Error as DieselError;
+use diesel_locks::{Condition, LockError, condition};
 
-use super::path::Path;
+use super::error::ExplorerError;
+use super::position::{Position, guarded, job, lock};
+use super::program::{Connect, Prepare, Program, full_name};
 use super::report::{Problem, Run, SessionEnd};
-use super::steps::{Step, StepResult};
-use super::{Connect, Explorer, Prepare, full_name};
-use crate::harness::session::{LET_GO, panic_message};
-use crate::harness::stage::{Stage, Until};
-use crate::harness::{HarnessError, Pending, Session, StepError, Transcript};
-use crate::{LockError, error};
+use super::schedule::Schedule;
+use crate::chain::{chain, words};
+use crate::sessions::{Execution, LET_GO, Pending, Session, SessionError, StepError, Until};
+use crate::transcript::Transcript;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -28,37 +29,27 @@ const QUICK_DEADLOCKS: [&str; 3] = [
 const USUAL_DEADLOCKS: &str = "RESET deadlock_timeout";
 
 /// The connections of one database, which run one schedule after the other.
-pub(super) struct Troupe<'a, 'e, C, S> {
-    explorer: &'a Explorer<'e, C, S>,
+pub(super) struct Runner<'a, 'e, C, S> {
+    program: &'a Program<'e, C, S>,
     connect: &'a Connect<'e, C>,
     control: C,
-    stage: Arc<Stage>,
+    execution: Arc<Execution>,
     sessions: Vec<Session<C>>,
     /// Whether the role may set `deadlock_timeout`.
     quick_deadlocks: bool,
 }
 
-/// Where a session is in its steps.
-struct Part<S> {
-    state: Arc<Mutex<S>>,
-    next: usize,
-    /// The step that it does, with its name.
-    pending: Option<(String, Pending<(), BoxError>)>,
-    quick_deadlocks: bool,
-    failed: bool,
-}
-
-impl<'a, 'e, C, S> Troupe<'a, 'e, C, S>
+impl<'a, 'e, C, S> Runner<'a, 'e, C, S>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
     S: Default + Send + 'static,
 {
     pub(super) fn open(
-        explorer: &'a Explorer<'e, C, S>,
+        program: &'a Program<'e, C, S>,
         connect: &'a Connect<'e, C>,
-    ) -> Result<Self, HarnessError> {
+    ) -> Result<Self, ExplorerError> {
         let connect_as = |session: &str| {
-            connect().map_err(|source| HarnessError::ConnectSession {
+            connect().map_err(|source| SessionError::Connect {
                 session: session.to_owned(),
                 source,
             })
@@ -68,89 +59,93 @@ where
         // this connection to others.
         let set_and_reset = format!("{}; {USUAL_DEADLOCKS}", QUICK_DEADLOCKS[0]);
         let quick_deadlocks = control.batch_execute(&set_and_reset).is_ok();
-        let stage = Arc::new(Stage::with_names(connect_as("observer")?)?);
+        let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
         let mut sessions = Vec::new();
-        for (name, _) in &explorer.sessions {
-            sessions.push(Session::open(&stage, name, connect_as(name)?)?);
+        for (name, _) in &program.sessions {
+            sessions.push(Session::open(&execution, name, connect_as(name)?)?);
         }
         Ok(Self {
-            explorer,
+            program,
             connect,
             control,
-            stage,
+            execution,
             sessions,
             quick_deadlocks,
         })
     }
 
     /// Runs one schedule, and leaves the sessions as they were.
-    pub(super) fn run(&mut self, path: &mut Path) -> Result<Run, HarnessError> {
-        prepare("setup", &self.explorer.setup, &mut self.control)?;
-        let ran = panic::catch_unwind(AssertUnwindSafe(|| self.perform(path)));
-        prepare("teardown", &self.explorer.teardown, &mut self.control)?;
+    pub(super) fn run(&mut self, schedule: &mut Schedule) -> Result<Run, ExplorerError> {
+        prepare("setup", &self.program.setup, &mut self.control)?;
+        let ran = panic::catch_unwind(AssertUnwindSafe(|| self.execute(schedule)));
+        prepare("teardown", &self.program.teardown, &mut self.control)?;
         ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
     /// Does the steps, and looks at the invariants.
-    fn perform(&mut self, path: &mut Path) -> Result<Run, HarnessError> {
-        self.stage.begin(self.explorer.timeout);
-        let mut parts: Vec<Part<S>> = self.sessions.iter().map(|_| Part::new()).collect();
+    fn execute(&mut self, schedule: &mut Schedule) -> Result<Run, ExplorerError> {
+        self.execution.begin(self.program.timeout);
+        let mut positions: Vec<Position<S>> =
+            self.sessions.iter().map(|_| Position::new()).collect();
         let mut run = Run {
             schedule: String::new(),
             problems: Vec::new(),
             transcript: Transcript::default(),
         };
-        let ended = self.act(path, &mut parts, &mut run);
+        let ended = self.take_steps(schedule, &mut positions, &mut run);
         if ended.is_err() {
             // What they hold is in the way of the teardown.
             self.sessions.clear();
         }
         let ended = ended?;
-        run.transcript = self.stage.transcript();
+        run.transcript = self.execution.transcript();
         let reset = ended && self.reset();
         if ended {
-            self.check(parts, &mut run);
+            self.check(positions, &mut run);
         }
         if !reset {
             self.sessions.clear();
-            *self = Self::open(self.explorer, self.connect)?;
+            *self = Self::open(self.program, self.connect)?;
         }
         Ok(run)
     }
 
-    /// Does the steps in the order of the path, and says whether all sessions came to an end.
-    fn act(
+    /// Does the steps in the order of the schedule, and says whether all sessions came to an end.
+    fn take_steps(
         &self,
-        path: &mut Path,
-        parts: &mut [Part<S>],
+        schedule: &mut Schedule,
+        positions: &mut [Position<S>],
         run: &mut Run,
-    ) -> Result<bool, HarnessError> {
+    ) -> Result<bool, ExplorerError> {
         loop {
-            if !self.settle(Until::Settled, parts, run)? {
+            if !self.settle(Until::Settled, positions, run)? {
                 return Ok(false);
             }
-            if self.stage.is_deadlocked() {
+            if self.execution.is_deadlocked() {
                 // What others do meanwhile would depend on how soon the server ends it.
-                if !self.settle(Until::OneEnded, parts, run)? {
+                if !self.settle(Until::OneEnded, positions, run)? {
                     return Ok(false);
                 }
                 continue;
             }
             let can_go_on = |&session: &usize| {
-                let (part, (_, steps)) = (&parts[session], &self.explorer.sessions[session]);
-                part.pending.is_none() && !part.failed && part.next < steps.len()
+                let (position, (_, steps)) = (&positions[session], &self.program.sessions[session]);
+                position.pending.is_none() && !position.failed && position.next < steps.len()
             };
-            let enabled: Vec<usize> = (0..parts.len()).filter(can_go_on).collect();
-            let waiting = parts.iter().filter(|part| part.pending.is_some()).count();
+            let enabled: Vec<usize> = (0..positions.len()).filter(can_go_on).collect();
+            let waiting = positions
+                .iter()
+                .filter(|position| position.pending.is_some())
+                .count();
             match (enabled.is_empty(), waiting) {
                 (false, _) => {
-                    let session = path.choose(&enabled);
-                    self.launch(session, waiting, &mut parts[session], run);
+                    let session = schedule.choose(&enabled);
+                    self.launch(session, waiting, &mut positions[session], run);
                 }
                 (true, 0) => return Ok(true),
                 // They wait for what ends by itself.
                 (true, _) => {
-                    if !self.settle(Until::OneEnded, parts, run)? {
+                    if !self.settle(Until::OneEnded, positions, run)? {
                         return Ok(false);
                     }
                 }
@@ -158,28 +153,28 @@ where
         }
     }
 
-    fn launch(&self, session: usize, waiting: usize, part: &mut Part<S>, run: &mut Run) {
-        let (name, steps) = &self.explorer.sessions[session];
-        let (label, step) = &steps[part.next];
-        part.next += 1;
+    fn launch(&self, session: usize, waiting: usize, position: &mut Position<S>, run: &mut Run) {
+        let (name, steps) = &self.program.sessions[session];
+        let (label, step) = &steps[position.next];
+        position.next += 1;
         let full_name = full_name(name, label);
         if !run.schedule.is_empty() {
             run.schedule.push(' ');
         }
         run.schedule.push_str(&full_name);
-        let deadlocks = match (waiting, part.quick_deadlocks) {
+        let deadlocks = match (waiting, position.quick_deadlocks) {
             _ if !self.quick_deadlocks => None,
             (0, true) => Some(&USUAL_DEADLOCKS),
             (0, false) => None,
             (waiting, _) => QUICK_DEADLOCKS.get(waiting - 1).or(QUICK_DEADLOCKS.last()),
         };
-        part.quick_deadlocks = waiting > 0;
+        position.quick_deadlocks = waiting > 0;
         let job = job(
             Arc::clone(step),
-            Arc::clone(&part.state),
+            Arc::clone(&position.state),
             deadlocks.copied(),
         );
-        part.pending = Some((full_name, self.sessions[session].start(label, job)));
+        position.pending = Some((full_name, self.sessions[session].start(label, job)));
     }
 
     /// Waits for the steps that are under way, takes note of those that have ended, and says
@@ -187,13 +182,13 @@ where
     fn settle(
         &self,
         until: Until,
-        parts: &mut [Part<S>],
+        positions: &mut [Position<S>],
         run: &mut Run,
-    ) -> Result<bool, HarnessError> {
-        let is_busy = |&session: &usize| parts[session].pending.is_some();
-        let busy: Vec<usize> = (0..parts.len()).filter(is_busy).collect();
-        match self.stage.wait(&busy, until) {
-            Err(HarnessError::Step {
+    ) -> Result<bool, ExplorerError> {
+        let is_busy = |&session: &usize| positions[session].pending.is_some();
+        let busy: Vec<usize> = (0..positions.len()).filter(is_busy).collect();
+        match self.execution.wait(&busy, until) {
+            Err(SessionError::Step {
                 session,
                 step,
                 problem,
@@ -206,10 +201,12 @@ where
             waited => waited?,
         }
         for session in busy {
-            let part = &mut parts[session];
-            let ended = part.pending.take_if(|(_, pending)| pending.is_finished());
+            let position = &mut positions[session];
+            let ended = position
+                .pending
+                .take_if(|(_, pending)| pending.is_finished());
             if let Some((step, pending)) = ended {
-                let problem = self.problem(step, pending.join(), &mut part.failed)?;
+                let problem = self.problem(step, pending.join(), &mut position.failed)?;
                 run.problems.extend(problem);
             }
         }
@@ -222,28 +219,30 @@ where
         step: String,
         ended: Result<(), StepError<BoxError>>,
         failed: &mut bool,
-    ) -> Result<Option<Problem>, HarnessError> {
+    ) -> Result<Option<Problem>, ExplorerError> {
         *failed = ended.is_err();
         let error = match ended {
             Ok(()) => return Ok(None),
-            Err(StepError::Broken(HarnessError::Step { problem, .. })) => {
+            Err(StepError::Broken(SessionError::Step { problem, .. })) => {
                 return Ok(Some(Problem::Broken { step, problem }));
             }
-            Err(StepError::Broken(error)) => return Err(error),
+            Err(StepError::Broken(error)) => return Err(error.into()),
             Err(StepError::Failed(error)) => match error.downcast::<DieselError>() {
                 Ok(error) => LockError::from(*error).into(),
                 Err(error) => error,
             },
         };
-        let allowed = |error: &LockError| (self.explorer.allowed)(error);
-        let known = error::chain(&*error).find_map(|error| error.downcast_ref());
+        let allowed = |error: &LockError| (self.program.allowed)(error);
+        let known = chain(&*error).find_map(|error| error.downcast_ref());
         if known.is_some_and(allowed) {
             return Ok(None);
         }
-        Ok(Some(match error::is_deadlock(&*error) {
-            true => Problem::Deadlock { step, error },
-            false => Problem::Failed { step, error },
-        }))
+        Ok(Some(
+            match condition(&*error) == Some(Condition::Deadlock) {
+                true => Problem::Deadlock { step, error },
+                false => Problem::Failed { step, error },
+            },
+        ))
     }
 
     /// Has every session let go of what it has, and says whether it is fit for the next schedule.
@@ -257,59 +256,24 @@ where
     }
 
     /// Looks at the invariants.
-    fn check(&mut self, parts: Vec<Part<S>>, run: &mut Run) {
-        let sessions = parts.into_iter().zip(&self.explorer.sessions);
+    fn check(&mut self, positions: Vec<Position<S>>, run: &mut Run) {
+        let sessions = positions.into_iter().zip(&self.program.sessions);
         let ends: Vec<_> = sessions
-            .map(|(part, (name, _))| SessionEnd {
+            .map(|(position, (name, _))| SessionEnd {
                 name: name.clone(),
-                state: mem::take(&mut *lock(&part.state)),
-                failed: part.failed,
+                state: mem::take(&mut *lock(&position.state)),
+                failed: position.failed,
             })
             .collect();
-        for (name, holds) in &self.explorer.invariants {
+        for (name, holds) in &self.program.invariants {
             let reason = match guarded(|| holds(&mut self.control, &ends)) {
                 Ok(true) => continue,
                 Ok(false) => None,
-                Err(error) => Some(error::words(&*error)),
+                Err(error) => Some(words(&*error)),
             };
             let name = name.clone();
             run.problems.push(Problem::Invariant { name, reason });
         }
-    }
-}
-
-impl<S: Default> Part<S> {
-    fn new() -> Self {
-        Self {
-            state: Arc::default(),
-            next: 0,
-            pending: None,
-            quick_deadlocks: false,
-            failed: false,
-        }
-    }
-}
-
-/// A step as its session does it: one that fails has its transaction rolled back at once, so that
-/// nobody waits for it.
-fn job<C, S>(
-    step: Step<C, S>,
-    state: Arc<Mutex<S>>,
-    deadlocks: Option<&'static str>,
-) -> impl FnOnce(&mut C) -> StepResult
-where
-    C: LoadConnection<Backend = Pg>,
-{
-    move |conn| {
-        if let Some(deadlocks) = deadlocks {
-            conn.batch_execute(deadlocks)?;
-        }
-        let done = panic::catch_unwind(AssertUnwindSafe(|| step(conn, &mut lock(&state))));
-        if !matches!(done, Ok(Ok(()))) {
-            // On a connection that is lost there is nothing to roll back.
-            let _ = conn.batch_execute("ROLLBACK");
-        }
-        done.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 }
 
@@ -318,23 +282,12 @@ fn prepare<C>(
     what: &str,
     prepare: &Option<Prepare<'_, C>>,
     conn: &mut C,
-) -> Result<(), HarnessError> {
+) -> Result<(), ExplorerError> {
     let Some(prepare) = prepare else {
         return Ok(());
     };
-    guarded(|| prepare(conn)).map_err(|source| HarnessError::Prepare {
+    guarded(|| prepare(conn)).map_err(|source| ExplorerError::Prepare {
         what: what.to_owned(),
         source,
     })
-}
-
-/// Makes an error of a panic.
-fn guarded<T>(work: impl FnOnce() -> StepResult<T>) -> StepResult<T> {
-    panic::catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|payload| Err(panic_message(&*payload).into()))
-}
-
-/// A state that a panic has left is as good as one that an error has left.
-fn lock<S>(state: &Mutex<S>) -> MutexGuard<'_, S> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

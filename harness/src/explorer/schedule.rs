@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 /// How one schedule goes: what is given of it, what is chosen on the way, and what was chosen.
 #[derive(Debug)]
-pub(super) struct Path {
+pub(super) struct Schedule {
     given: usize,
     left: VecDeque<usize>,
     random: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Choice {
     pub(super) chosen: usize,
 }
 
-impl Path {
+impl Schedule {
     /// Begins with these sessions, and then goes on with as few preemptions as can be.
     pub(super) fn from_start(sessions: Vec<usize>) -> Self {
         Self {

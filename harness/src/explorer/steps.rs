@@ -5,9 +5,9 @@ use std::sync::Arc;
 use diesel::connection::Connection;
 use diesel::pg::Pg;
 
-use crate::harness::{IsolationLevel, begin_at, commit};
+use crate::sessions::{IsolationLevel, begin_at, commit};
 
-/// What the closures of an [`Explorer`](super::Explorer) return: any error will do, with `?`.
+/// What the closures of an [`Explorer`](crate::Explorer) return: any error will do, with `?`.
 pub type StepResult<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub(super) type Step<C, S> = Arc<dyn Fn(&mut C, &mut S) -> StepResult + Send + Sync>;
@@ -15,7 +15,7 @@ pub(super) type Step<C, S> = Arc<dyn Fn(&mut C, &mut S) -> StepResult + Send + S
 /// Labelled steps, with their transaction.
 pub(super) type Script<C, S> = Vec<(String, Step<C, S>)>;
 
-/// What a session of an [`Explorer`](super::Explorer) does: labelled steps, in this order.
+/// What a session of an [`Explorer`](crate::Explorer) does: labelled steps, in this order.
 ///
 /// A step is a closure over the session's connection and its state, and runs once in each
 /// schedule. The state is what a program would keep in variables between its statements; it is a
@@ -23,7 +23,7 @@ pub(super) type Script<C, S> = Vec<(String, Step<C, S>)>;
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::{IsolationLevel, Steps};
+/// use diesel_locks_harness::{IsolationLevel, Steps};
 /// # diesel::table! { accounts (id) { id -> Integer, balance -> BigInt, } }
 ///
 /// let deposit: Steps<PgConnection, i64> = Steps::transaction(IsolationLevel::ReadCommitted)
@@ -44,7 +44,7 @@ pub struct Steps<C, S> {
 
 impl<C, S> Steps<C, S> {
     /// Steps that begin and end their transactions themselves, if they need any, such as by
-    /// [`begin`](crate::harness::begin) in one and [`commit`] in another.
+    /// [`begin`](crate::begin) in one and [`commit`] in another.
     pub fn new() -> Self {
         Self {
             level: None,

@@ -1,7 +1,8 @@
 use std::collections::{HashMap, HashSet};
 
+use super::error::SpecError;
 use super::scanner::{Scanner, Token};
-use super::{Spec, SpecEntry, SpecError, SpecSession, SpecStep, TIMEOUT};
+use super::script::{Script, ScriptEntry, ScriptSession, ScriptStep};
 
 /// Reads a file from its start to its end, so that the error is the first that a reader meets.
 #[derive(Debug)]
@@ -11,7 +12,7 @@ pub(super) struct Parser<'a> {
     sessions: HashSet<String>,
     /// The number of each step, by its name.
     steps: HashMap<String, usize>,
-    spec: Spec,
+    script: Script,
 }
 
 impl<'a> Parser<'a> {
@@ -21,24 +22,17 @@ impl<'a> Parser<'a> {
             peeked: None,
             sessions: HashSet::new(),
             steps: HashMap::new(),
-            spec: Spec {
-                setups: Vec::new(),
-                teardown: None,
-                sessions: Vec::new(),
-                steps: Vec::new(),
-                permutations: Vec::new(),
-                timeout: TIMEOUT,
-            },
+            script: Script::default(),
         }
     }
 
-    pub(super) fn file(mut self) -> Result<Spec, SpecError> {
+    pub(super) fn file(mut self) -> Result<Script, SpecError> {
         while let Some(setup) = self.block("setup", "the setup")? {
-            self.spec.setups.push(setup);
+            self.script.setups.push(setup);
         }
-        self.spec.teardown = self.block("teardown", "the teardown")?;
+        self.script.teardown = self.block("teardown", "the teardown")?;
         if !self.accept(&Token::Keyword("session"))? {
-            return Err(self.unexpected(match self.spec.teardown {
+            return Err(self.unexpected(match self.script.teardown {
                 None => "\"setup\", \"teardown\" or \"session\"",
                 Some(_) => "\"session\" after the teardown",
             }));
@@ -51,7 +45,7 @@ impl<'a> Parser<'a> {
         while self.accept(&Token::Keyword("permutation"))? {
             self.permutation()?;
         }
-        Ok(self.spec)
+        Ok(self.script)
     }
 
     /// What follows the word `session`.
@@ -62,17 +56,17 @@ impl<'a> Parser<'a> {
         }
         let whose = format!("session {name:?}");
         let setup = self.block("setup", &format!("the setup of {whose}"))?;
-        let first = self.spec.steps.len();
+        let first = self.script.steps.len();
         while self.accept(&Token::Keyword("step"))? {
             self.step()?;
         }
-        let steps = first..self.spec.steps.len();
+        let steps = first..self.script.steps.len();
         if steps.is_empty() {
             return Err(self.unexpected(&format!("a step of {whose}")));
         }
         let teardown = self.block("teardown", &format!("the teardown of {whose}"))?;
         self.end_of_session(&whose, teardown.is_some())?;
-        self.spec.sessions.push(SpecSession {
+        self.script.sessions.push(ScriptSession {
             name,
             setup,
             teardown,
@@ -95,15 +89,15 @@ impl<'a> Parser<'a> {
     /// What follows the word `step`.
     fn step(&mut self) -> Result<(), SpecError> {
         let (at, name) = self.name("a step")?;
-        let number = self.spec.steps.len();
+        let number = self.script.steps.len();
         if self.steps.insert(name.clone(), number).is_some() {
             return Err(self.error(at, format!("step {name:?} is defined twice")));
         }
         let sql = self.sql(&format!("step {name:?}"))?;
-        self.spec.steps.push(SpecStep {
+        self.script.steps.push(ScriptStep {
             name,
             // The session itself follows when it is complete.
-            session: self.spec.sessions.len(),
+            session: self.script.sessions.len(),
             sql,
         });
         Ok(())
@@ -123,19 +117,19 @@ impl<'a> Parser<'a> {
         let occurring: HashSet<_> = entries.iter().map(|entry| entry.step).collect();
         for (at, step) in markers {
             if !occurring.contains(&step) {
-                let name = &self.spec.steps[step].name;
+                let name = &self.script.steps[step].name;
                 let message = format!("step {name:?} of this marker is not in the permutation");
                 return Err(self.error(at, message));
             }
         }
-        self.spec.permutations.push(entries);
+        self.script.permutations.push(entries);
         Ok(())
     }
 
     /// A step of a permutation. Adds the place and the step of each of its markers to `markers`.
-    fn entry(&mut self, markers: &mut Vec<(usize, usize)>) -> Result<SpecEntry, SpecError> {
+    fn entry(&mut self, markers: &mut Vec<(usize, usize)>) -> Result<ScriptEntry, SpecError> {
         let (at, name) = self.name("a step")?;
-        let mut entry = SpecEntry {
+        let mut entry = ScriptEntry {
             step: self.find(at, &name, "in the permutation")?,
             waits_at_first: false,
             not_before: Vec::new(),
@@ -168,8 +162,8 @@ impl<'a> Parser<'a> {
             return Err(self.error(notices, message));
         }
         let step = self.find(at, &name, "in a marker")?;
-        if self.spec.steps[step].session == self.spec.steps[waiting].session {
-            let waiting = &self.spec.steps[waiting].name;
+        if self.script.steps[step].session == self.script.steps[waiting].session {
+            let waiting = &self.script.steps[waiting].name;
             let message =
                 format!("step {waiting:?} cannot wait for step {name:?} of its own session");
             return Err(self.error(at, message));
@@ -263,3 +257,10 @@ impl<'a> Parser<'a> {
         self.scanner.error(at, message)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::expect_used, clippy::unwrap_used)]
+mod refusals;
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod tests;

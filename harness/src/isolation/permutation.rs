@@ -1,21 +1,20 @@
 use std::fmt::Write;
 
-use diesel::PgConnection;
+use diesel::connection::SimpleConnection;
 use diesel::result::Error;
 
-use super::run::{launch, message};
-use super::{Spec, SpecEntry};
-use crate::harness::stage::{Stage, Until};
-use crate::harness::{HarnessError, Pending, Session, StepProblem};
+use super::script::{Script, ScriptEntry};
+use super::sql::{launch, message};
+use crate::sessions::{Execution, Pending, Session, SessionError, StepProblem, Until};
 
 /// A permutation that is being run, in isolationtester's way.
 ///
 /// A step that waits is looked after when the next one was launched. It has *completed* not when
 /// it has ended, but when that is reported, which its markers can delay.
-pub(super) struct Permutation<'a> {
-    spec: &'a Spec,
-    stage: &'a Stage,
-    sessions: &'a [Session<PgConnection>],
+pub(super) struct Permutation<'a, C> {
+    script: &'a Script,
+    execution: &'a Execution,
+    sessions: &'a [Session<C>],
     /// For each session, the step that was launched and has not completed.
     active: Vec<Option<usize>>,
     /// The steps that were reported to wait, in the order in which they were launched.
@@ -24,7 +23,7 @@ pub(super) struct Permutation<'a> {
 }
 
 struct Launched<'a> {
-    entry: &'a SpecEntry,
+    entry: &'a ScriptEntry,
     pending: Pending<(), Error>,
 }
 
@@ -35,15 +34,15 @@ enum Patience {
     UntilItEnds,
 }
 
-impl<'a> Permutation<'a> {
+impl<'a, C: SimpleConnection> Permutation<'a, C> {
     pub(super) fn new(
-        spec: &'a Spec,
-        stage: &'a Stage,
-        sessions: &'a [Session<PgConnection>],
+        script: &'a Script,
+        execution: &'a Execution,
+        sessions: &'a [Session<C>],
     ) -> Self {
         Self {
-            spec,
-            stage,
+            script,
+            execution,
             sessions,
             active: vec![None; sessions.len()],
             waiting: Vec::new(),
@@ -52,14 +51,14 @@ impl<'a> Permutation<'a> {
     }
 
     /// Runs it, and returns what isolationtester prints.
-    pub(super) fn run(mut self, entries: &'a [SpecEntry]) -> Result<String, HarnessError> {
+    pub(super) fn run(mut self, entries: &'a [ScriptEntry]) -> Result<String, SessionError> {
         self.text.push_str("starting permutation:");
         for entry in entries {
-            let _ = write!(self.text, " {}", self.spec.steps[entry.step].name);
+            let _ = write!(self.text, " {}", self.script.steps[entry.step].name);
         }
         self.text.push('\n');
         for entry in entries {
-            let step = &self.spec.steps[entry.step];
+            let step = &self.script.steps[entry.step];
             self.free(step.session)?;
             let launched = Launched {
                 entry,
@@ -90,7 +89,7 @@ impl<'a> Permutation<'a> {
     }
 
     /// Waits until the session's last step has completed.
-    fn free(&mut self, session: usize) -> Result<(), HarnessError> {
+    fn free(&mut self, session: usize) -> Result<(), SessionError> {
         while let Some(step) = self.active[session] {
             let at = (self.waiting.iter()).position(|waiting| waiting.entry.step == step);
             let Some(at) = at else {
@@ -105,38 +104,38 @@ impl<'a> Permutation<'a> {
     }
 
     /// Waits until a step of another session ends, for which one is held up by its markers.
-    fn await_another(&self, session: usize) -> Result<(), HarnessError> {
+    fn await_another(&self, session: usize) -> Result<(), SessionError> {
         let running: Vec<usize> = (0..self.sessions.len())
-            .filter(|&session| self.stage.is_running(session))
+            .filter(|&session| self.execution.is_running(session))
             .collect();
         let held_up = self.waiting.iter().find(|waiting| {
-            let step = &self.spec.steps[waiting.entry.step];
+            let step = &self.script.steps[waiting.entry.step];
             running.is_empty() && step.session == session
         });
         match held_up {
             Some(launched) => Err(launched.pending.error(StepProblem::HeldUp)),
-            None => self.stage.wait(&running, Until::OneEnded),
+            None => self.execution.wait(&running, Until::OneEnded),
         }
     }
 
     /// Whether a step that was launched is to be reported to wait.
-    fn waits_at_first(&self, launched: &Launched<'a>) -> Result<bool, HarnessError> {
+    fn waits_at_first(&self, launched: &Launched<'a>) -> Result<bool, SessionError> {
         Ok(launched.entry.waits_at_first
             || launched.pending.settle()?.is_some()
             || self.is_held_up(launched.entry))
     }
 
     /// Whether a marker keeps a step from completing.
-    fn is_held_up(&self, entry: &SpecEntry) -> bool {
+    fn is_held_up(&self, entry: &ScriptEntry) -> bool {
         let is_active = |step: &usize| {
-            let session = self.spec.steps[*step].session;
+            let session = self.script.steps[*step].session;
             self.active[session] == Some(*step)
         };
         entry.not_before.iter().any(is_active)
     }
 
     /// Completes all steps that can be, of those that were reported to wait.
-    fn look_after_waiting(&mut self, patience: Patience) -> Result<(), HarnessError> {
+    fn look_after_waiting(&mut self, patience: Patience) -> Result<(), SessionError> {
         loop {
             let before = self.waiting.len();
             let mut at = 0;
@@ -154,7 +153,7 @@ impl<'a> Permutation<'a> {
     }
 
     /// Completes a step that was reported to wait, if it can be, and says whether it has.
-    fn try_complete(&mut self, at: usize, patience: Patience) -> Result<bool, HarnessError> {
+    fn try_complete(&mut self, at: usize, patience: Patience) -> Result<bool, SessionError> {
         let Launched { entry, pending } = &self.waiting[at];
         let waits = match patience {
             Patience::UntilItWaits => pending.settle()?.is_some(),
@@ -166,7 +165,10 @@ impl<'a> Permutation<'a> {
         if waits || self.is_held_up(entry) {
             return Ok(false);
         }
-        let line = format!("step {}: <... completed>", self.spec.steps[entry.step].name);
+        let line = format!(
+            "step {}: <... completed>",
+            self.script.steps[entry.step].name
+        );
         self.report(&line);
         let launched = self.waiting.remove(at);
         self.complete(launched)?;
@@ -174,8 +176,8 @@ impl<'a> Permutation<'a> {
     }
 
     /// Reports what has come of a step that has ended.
-    fn complete(&mut self, launched: Launched<'a>) -> Result<(), HarnessError> {
-        self.active[self.spec.steps[launched.entry.step].session] = None;
+    fn complete(&mut self, launched: Launched<'a>) -> Result<(), SessionError> {
+        self.active[self.script.steps[launched.entry.step].session] = None;
         if let Err(error) = launched.pending.returned()? {
             self.report(&message(&error));
         }

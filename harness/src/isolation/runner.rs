@@ -1,20 +1,22 @@
+use std::error::Error;
 use std::fmt::Write;
 use std::panic;
 use std::sync::Arc;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
-use diesel::result::{DatabaseErrorKind, Error};
+use diesel::QueryResult;
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
 
+use super::error::SpecRunError;
 use super::permutation::Permutation;
+use super::script::ScriptEntry;
+use super::spec::Spec;
+use super::sql::{execute, launch, message};
 use super::transcript::{PermutationTranscript, SpecTranscript};
-use super::{Spec, SpecEntry};
-use crate::error;
-use crate::harness::session::backend_pid;
-use crate::harness::stage::Stage;
-use crate::harness::{HarnessError, Pending, Session};
+use crate::sessions::{Execution, Session, SessionError};
+use crate::waits::Observer;
 
 impl Spec {
     /// The time after which a permutation is taken for stuck: five minutes, as isolationtester
@@ -24,8 +26,10 @@ impl Spec {
         self
     }
 
-    /// Runs the permutations, one after the other, on this database.
+    /// Runs the permutations, one after the other, on the database to which `connect` connects.
     ///
+    /// The connections are made at once, on threads of their own, and each for one session: with
+    /// its `application_name`, and without the time zone that Diesel sets, as in isolationtester's.
     /// The sessions keep their connections from one permutation to the next. One more connection is
     /// opened, for the setups and teardowns of the file, and to observe the sessions. Nothing is
     /// put back to what it was but by the teardowns.
@@ -35,83 +39,99 @@ impl Spec {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::ConnectSession`]: a connection could not be opened.
-    /// [`HarnessError::Prepare`]: a setup failed. What a teardown or a step fails with is in the
+    /// [`SessionError::Connect`]: a connection could not be opened.
+    /// [`SpecRunError::Prepare`]: a setup failed. What a teardown or a step fails with is in the
     /// transcript instead.
-    /// [`HarnessError::Step`]: the time was over, or steps hold each other up by their markers.
-    /// [`HarnessError::Observe`]: the server could not be asked who waits.
-    /// [`HarnessError::Thread`]: the operating system gave no thread.
-    pub fn run(&self, database_url: &str) -> Result<SpecTranscript, HarnessError> {
-        let performance = Performance::open(self, database_url)?;
-        let permutations = self.permutations();
-        let permutations = permutations.map(|entries| performance.run(&entries));
+    /// [`SessionError::Step`]: the time was over, or steps hold each other up by their markers.
+    /// [`SessionError::Observe`]: the server could not be asked who waits.
+    /// [`SessionError::Thread`]: the operating system gave no thread.
+    pub fn run<C, X>(
+        &self,
+        connect: impl Fn() -> Result<C, X> + Sync,
+    ) -> Result<SpecTranscript, SpecRunError>
+    where
+        C: LoadConnection<Backend = Pg> + Send + 'static,
+        X: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let runner = Runner::open(self, &connect)?;
+        let permutations = self.script.permutations();
+        let permutations = permutations.map(|entries| runner.run(&entries));
         Ok(SpecTranscript::new(
-            self,
+            &self.script,
             permutations.collect::<Result<_, _>>()?,
         ))
     }
 }
 
 /// The connections of a spec.
-struct Performance<'s> {
+struct Runner<'s, C> {
     spec: &'s Spec,
     /// Its observer's connection is for the setups and teardowns too.
-    stage: Arc<Stage>,
-    sessions: Vec<Session<PgConnection>>,
+    execution: Arc<Execution>,
+    sessions: Vec<Session<C>>,
 }
 
-impl<'s> Performance<'s> {
-    fn open(spec: &'s Spec, database_url: &str) -> Result<Self, HarnessError> {
+impl<'s, C> Runner<'s, C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    fn open<X>(
+        spec: &'s Spec,
+        connect: &(impl Fn() -> Result<C, X> + Sync),
+    ) -> Result<Self, SessionError>
+    where
+        X: Into<Box<dyn Error + Send + Sync>>,
+    {
         // All at once: each costs the server a new process.
         thread::scope(|scope| {
             let open = |name| {
                 thread::Builder::new()
-                    .spawn_scoped(scope, move || connect(database_url, name))
-                    .map_err(HarnessError::Thread)
+                    .spawn_scoped(scope, move || open_session(connect, name))
+                    .map_err(SessionError::Thread)
             };
             let control = open("control connection");
-            let names = spec.sessions.iter().map(|session| session.name.as_str());
+            let names = spec
+                .script
+                .sessions
+                .iter()
+                .map(|session| session.name.as_str());
             let sessions: Vec<_> = names.clone().map(open).collect();
             let (control, _) = join(control)?;
-            let stage = Arc::new(Stage::new(control));
+            let execution = Arc::new(Execution::new(control));
             let sessions = sessions.into_iter().zip(names).map(|(opening, name)| {
                 let (conn, pid) = join(opening)?;
-                Session::with_pid(&stage, name, conn, pid)
+                Session::with_pid(&execution, name, conn, pid)
             });
             Ok(Self {
                 spec,
                 sessions: sessions.collect::<Result<_, _>>()?,
-                stage,
+                execution,
             })
         })
     }
 
-    fn run(&self, entries: &[SpecEntry]) -> Result<PermutationTranscript, HarnessError> {
+    fn run(&self, entries: &[ScriptEntry]) -> Result<PermutationTranscript, SpecRunError> {
         self.set_up()?;
-        self.stage.begin(self.spec.timeout);
-        let permutation = Permutation::new(self.spec, &self.stage, &self.sessions);
+        self.execution.begin(self.spec.timeout);
+        let permutation = Permutation::new(&self.spec.script, &self.execution, &self.sessions);
         let mut text = permutation.run(entries)?;
-        let transcript = self.stage.transcript();
+        let transcript = self.execution.transcript();
         self.tear_down(&mut text)?;
         Ok(PermutationTranscript { text, transcript })
     }
 
     fn execute(&self, sql: &str) -> QueryResult<()> {
-        self.stage.with_observer(|control| execute(control, sql))
+        self.execution
+            .with_observer(|control| execute(control, sql))
     }
 
-    fn set_up(&self) -> Result<(), HarnessError> {
-        let failed = |what: String| {
-            |error: Error| HarnessError::Prepare {
-                what,
-                source: error.into(),
-            }
-        };
-        for setup in &self.spec.setups {
+    fn set_up(&self) -> Result<(), SpecRunError> {
+        let failed = |what: String| |source| SpecRunError::Prepare { what, source };
+        for setup in &self.spec.script.setups {
             self.execute(setup).map_err(failed("setup".to_owned()))?;
         }
-        self.stage.begin(self.spec.timeout);
-        for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
+        self.execution.begin(self.spec.timeout);
+        for (session, spec) in self.sessions.iter().zip(&self.spec.script.sessions) {
             if let Some(setup) = &spec.setup {
                 let what = format!("setup of session {}", spec.name);
                 launch(session, "setup", setup)
@@ -122,9 +142,9 @@ impl<'s> Performance<'s> {
         Ok(())
     }
 
-    fn tear_down(&self, text: &mut String) -> Result<(), HarnessError> {
-        self.stage.begin(self.spec.timeout);
-        for (session, spec) in self.sessions.iter().zip(&self.spec.sessions) {
+    fn tear_down(&self, text: &mut String) -> Result<(), SessionError> {
+        self.execution.begin(self.spec.timeout);
+        for (session, spec) in self.sessions.iter().zip(&self.spec.script.sessions) {
             if let Some(teardown) = &spec.teardown
                 && let Err(error) = launch(session, "teardown", teardown).returned()?
             {
@@ -136,7 +156,7 @@ impl<'s> Performance<'s> {
                 );
             }
         }
-        if let Some(teardown) = &self.spec.teardown
+        if let Some(teardown) = &self.spec.script.teardown
             && let Err(error) = self.execute(teardown)
         {
             let _ = writeln!(text, "teardown failed: {}", message(&error));
@@ -145,7 +165,7 @@ impl<'s> Performance<'s> {
     }
 }
 
-impl Drop for Performance<'_> {
+impl<C> Drop for Runner<'_, C> {
     fn drop(&mut self) {
         // All at once, before each is waited for.
         self.sessions.iter_mut().for_each(Session::end);
@@ -153,26 +173,30 @@ impl Drop for Performance<'_> {
 }
 
 /// A connection, and the server's process for it.
-type Opened = Result<(PgConnection, i32), HarnessError>;
+type Opened<C> = Result<(C, i32), SessionError>;
 
-fn join(opening: Result<ScopedJoinHandle<'_, Opened>, HarnessError>) -> Opened {
+fn join<C>(opening: Result<ScopedJoinHandle<'_, Opened<C>>, SessionError>) -> Opened<C> {
     (opening?.join()).unwrap_or_else(|payload| panic::resume_unwind(payload))
 }
 
 /// Connects as isolationtester does: with a session's name, and nothing else, of its own.
-fn connect(database_url: &str, name: &str) -> Opened {
-    let failed = |source| HarnessError::ConnectSession {
+fn open_session<C, X>(connect: &impl Fn() -> Result<C, X>, name: &str) -> Opened<C>
+where
+    C: LoadConnection<Backend = Pg>,
+    X: Into<Box<dyn Error + Send + Sync>>,
+{
+    let failed = |source| SessionError::Connect {
         session: name.to_owned(),
         source,
     };
-    let mut conn = PgConnection::establish(database_url).map_err(|error| failed(error.into()))?;
+    let mut conn = connect().map_err(|error| failed(error.into()))?;
     // Diesel has set the time zone.
     let named = conn.batch_execute(&format!(
         "RESET TimeZone; SELECT set_config('application_name', \
          current_setting('application_name') || '/' || {}, false)",
         literal(name),
     ));
-    let pid = named.and_then(|()| backend_pid(&mut conn));
+    let pid = named.and_then(|()| conn.backend_pid());
     let pid = pid.map_err(|error| failed(error.into()))?;
     Ok((conn, pid))
 }
@@ -181,35 +205,4 @@ fn connect(database_url: &str, name: &str) -> Opened {
 fn literal(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('\'', "''");
     format!("E'{text}'")
-}
-
-/// Sends SQL as it stands.
-fn execute<C: SimpleConnection + ?Sized>(conn: &mut C, sql: &str) -> QueryResult<()> {
-    match conn.batch_execute(sql) {
-        // It is one for Diesel.
-        Err(error) if error::is_empty_query(&error) => Ok(()),
-        executed => executed,
-    }
-}
-
-/// Has a session do it.
-pub(super) fn launch(
-    session: &Session<PgConnection>,
-    label: &str,
-    sql: &str,
-) -> Pending<(), Error> {
-    let sql = sql.to_owned();
-    session.start(label, move |conn| execute(conn, &sql))
-}
-
-/// An error in isolationtester's words.
-pub(super) fn message(error: &Error) -> String {
-    match error {
-        // Not the server's words, but libpq's, which has nothing more to show of them.
-        Error::DatabaseError(DatabaseErrorKind::ClosedConnection, error) => {
-            error.message().to_owned()
-        }
-        Error::DatabaseError(_, error) => format!("ERROR:  {}", error.message()),
-        error => error.to_string(),
-    }
 }

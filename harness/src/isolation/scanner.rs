@@ -1,4 +1,4 @@
-use super::SpecError;
+use super::error::SpecError;
 
 const KEYWORDS: [&str; 6] = [
     "notices",

@@ -1,9 +1,9 @@
 use std::fmt;
 
-use super::Spec;
-use crate::harness::Transcript;
+use super::script::Script;
+use crate::transcript::Transcript;
 
-/// What came of the permutations of a [`Spec`].
+/// What came of the permutations of a [`Spec`](crate::Spec).
 ///
 /// Its text is that of PostgreSQL's `isolationtester`, line by line, but for what Diesel does not
 /// show: the tables of rows, notices and notifications.
@@ -32,10 +32,10 @@ pub(super) struct PermutationTranscript {
 }
 
 impl SpecTranscript {
-    pub(super) fn new(spec: &Spec, permutations: Vec<PermutationTranscript>) -> Self {
+    pub(super) fn new(script: &Script, permutations: Vec<PermutationTranscript>) -> Self {
         Self {
-            unused: spec.unused_steps(),
-            sessions: spec.sessions.len(),
+            unused: script.unused_steps(),
+            sessions: script.sessions.len(),
             permutations,
         }
     }

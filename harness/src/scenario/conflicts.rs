@@ -1,6 +1,7 @@
 //! Who blocks whom.
 
 mod attempt;
+mod error;
 mod matrix;
 
 use std::error::Error;
@@ -10,18 +11,21 @@ use diesel::QueryResult;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::assertions::or_panic;
-use super::session::LET_GO;
-use super::{HarnessError, Scenario, Session, StepProblem, begin};
-use crate::error::{self, words};
+use diesel_locks::is_contention;
+
+use super::Scenario;
+use crate::chain::words;
+use crate::panics::or_panic;
+use crate::sessions::{LET_GO, Session, SessionError, StepProblem, begin};
 pub use attempt::LockAttempt;
+pub use error::ConflictsError;
 pub use matrix::ConflictMatrix;
 
 /// Finds out which of the attempts conflict: for each two of them, and each with itself, whether
 /// a session that makes the one is in the way of another session that makes the other.
 ///
 /// It conflicts if it has to wait, as the server says, and also if it is refused:
-/// [`LockError::is_contention`](crate::LockError::is_contention), or Diesel's error for that, in the attempt's error or in its
+/// [`LockError::is_contention`](diesel_locks::LockError::is_contention), or Diesel's error for that, in the attempt's error or in its
 /// [sources](Error::source). So attempts that wait, that have a time limit and that have `NOWAIT`
 /// can be mixed.
 ///
@@ -31,9 +35,9 @@ pub use matrix::ConflictMatrix;
 /// and at least three more if the one waits for the other.
 ///
 /// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::{LockAttempt, conflict_matrix};
+/// use diesel_locks_harness::{LockAttempt, conflict_matrix};
 /// use diesel_locks::{AdvisoryLock, prelude::*};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -59,17 +63,17 @@ pub use matrix::ConflictMatrix;
 ///
 /// # Errors
 ///
-/// [`HarnessError::DuplicateAttempt`]: two attempts have the same name.
-/// [`HarnessError::ConnectSession`]: `connect` failed.
-/// [`HarnessError::Step`]: an attempt failed in another way, or failed though nothing was in its
+/// [`ConflictsError::Duplicate`]: two attempts have the same name.
+/// [`SessionError::Connect`]: `connect` failed.
+/// [`SessionError::Step`]: an attempt failed in another way, or failed though nothing was in its
 /// way, or had neither ended nor been seen to wait 20 s after the pair had begun. The sessions are
 /// `holder` and `requester`, and the transcript is that of the pair.
-/// [`HarnessError::Observe`]: the server could not be asked.
-/// [`HarnessError::Thread`]: the operating system gave no thread.
+/// [`SessionError::Observe`]: the server could not be asked.
+/// [`SessionError::Thread`]: the operating system gave no thread.
 pub fn conflict_matrix<C, X>(
     connect: impl Fn() -> Result<C, X>,
     attempts: impl IntoIterator<Item = LockAttempt<C>>,
-) -> Result<ConflictMatrix, HarnessError>
+) -> Result<ConflictMatrix, ConflictsError>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
     X: Into<Box<dyn Error + Send + Sync>>,
@@ -98,9 +102,9 @@ where
 /// count. Costs are those of [`conflict_matrix`].
 ///
 /// ```
-/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks::harness::{LockAttempt, assert_conflicts};
+/// use diesel_locks_harness::{LockAttempt, assert_conflicts};
 /// use diesel_locks::{TableLock, prelude::*};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -139,13 +143,13 @@ pub fn assert_conflicts<C, X>(
 ///
 /// # Errors
 ///
-/// [`HarnessError::ConflictsDiffer`]: the table is another one.
+/// [`ConflictsError::Differ`]: the table is another one.
 /// Else as for [`conflict_matrix`].
 pub fn try_assert_conflicts<C, X>(
     connect: impl Fn() -> Result<C, X>,
     attempts: impl IntoIterator<Item = LockAttempt<C>>,
     expected: &str,
-) -> Result<(), HarnessError>
+) -> Result<(), ConflictsError>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
     X: Into<Box<dyn Error + Send + Sync>>,
@@ -156,15 +160,15 @@ where
     if expected == found.to_string() {
         return Ok(());
     }
-    Err(HarnessError::ConflictsDiffer { expected, found })
+    Err(ConflictsError::Differ { expected, found })
 }
 
-fn names<C>(attempts: &[LockAttempt<C>]) -> Result<Vec<String>, HarnessError> {
+fn names<C>(attempts: &[LockAttempt<C>]) -> Result<Vec<String>, ConflictsError> {
     let mut names: Vec<String> = Vec::new();
     for attempt in attempts {
         let attempt = attempt.name().to_owned();
         if names.contains(&attempt) {
-            return Err(HarnessError::DuplicateAttempt { attempt });
+            return Err(ConflictsError::Duplicate { attempt });
         }
         names.push(attempt);
     }
@@ -185,7 +189,7 @@ where
         &self,
         held: &LockAttempt<C>,
         requested: &LockAttempt<C>,
-    ) -> Result<bool, HarnessError> {
+    ) -> Result<bool, SessionError> {
         run(&self.holder, "begin", begin)?;
         run(&self.holder, held.name(), held.step())?;
         run(&self.requester, "begin", begin)?;
@@ -195,7 +199,7 @@ where
         run(&self.holder, "let go", let_go)?;
         let conflicts = match request.returned()? {
             Ok(()) => waits,
-            Err(error) if error::is_contention(&*error) => true,
+            Err(error) if is_contention(&*error) => true,
             Err(error) => return Err(failed(&self.requester, requested.name(), words(&*error))),
         };
         run(&self.requester, "let go", let_go)?;
@@ -208,7 +212,7 @@ fn run<C, E>(
     session: &Session<C>,
     label: &str,
     step: impl FnOnce(&mut C) -> Result<(), E> + Send + 'static,
-) -> Result<(), HarnessError>
+) -> Result<(), SessionError>
 where
     E: Into<Box<dyn Error + Send + Sync>> + fmt::Display + Send + 'static,
 {
@@ -216,7 +220,7 @@ where
     done.map_err(|error| failed(session, label, words(&*error.into())))
 }
 
-fn failed<C>(session: &Session<C>, label: &str, error: String) -> HarnessError {
+fn failed<C>(session: &Session<C>, label: &str, error: String) -> SessionError {
     session.error(label, StepProblem::FailedOtherwise { error })
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::HarnessError;
+use super::error::ServerError;
 
 /// Parents of directories named after a version, as Debian, PGDG's packages for Fedora, Homebrew
 /// on either processor, and the installers for macOS lay them out: the parent, what the name
@@ -21,14 +21,14 @@ const VERSIONED: [(&str, &str, &str); 6] = [
 ];
 
 /// The directory with `initdb` and `postgres`.
-pub(super) fn find() -> Result<PathBuf, HarnessError> {
+pub(super) fn find() -> Result<PathBuf, ServerError> {
     let candidates = match env::var_os("PG_BIN_DIR") {
         Some(directory) => vec![directory.into()],
         None => customary(),
     };
     match candidates.iter().find(|directory| is_server(directory)) {
         Some(directory) => Ok(directory.clone()),
-        None => Err(HarnessError::NoServerBinaries {
+        None => Err(ServerError::NoServerBinaries {
             searched: candidates,
         }),
     }

@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::ServerUser;
-use crate::harness::HarnessError;
+use super::error::ServerError;
+use super::user::ServerUser;
 
 /// How long a server may take until it accepts connections. It takes a tenth of a second.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,22 +32,22 @@ const SETTINGS: [&str; 9] = [
 
 /// The shell that runs the server until its standard input ends.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(super) struct ServerProcess {
     shell: Child,
     /// Open as long as the server is wanted.
     wanted: Option<ChildStdin>,
 }
 
-impl Watcher {
+impl ServerProcess {
     pub(super) fn spawn(
         binaries: &Path,
         directory: &Path,
         user: &ServerUser,
-    ) -> Result<Self, HarnessError> {
+    ) -> Result<Self, ServerError> {
         let settings = SETTINGS.iter().flat_map(|setting| ["-c", setting]);
         let spawned = user
             .command(Path::new("/bin/sh"), directory)
-            .args(["-c", include_str!("watch.sh"), "diesel_locks"])
+            .args(["-c", include_str!("process.sh"), "diesel_locks"])
             .arg(directory)
             .arg(binaries.join("postgres"))
             .args(["-D", "data", "-p", "5432", "-k"])
@@ -59,32 +59,32 @@ impl Watcher {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let mut shell = spawned.map_err(HarnessError::io("run the server in", directory))?;
+        let mut shell = spawned.map_err(ServerError::io("run the server in", directory))?;
         let wanted = shell.stdin.take();
         Ok(Self { shell, wanted })
     }
 
-    pub(super) fn start_server(&mut self, directory: &Path) -> Result<(), HarnessError> {
+    pub(super) fn start_server(&mut self, directory: &Path) -> Result<(), ServerError> {
         if let Some(wanted) = &mut self.wanted {
             wanted
                 .write_all(b"start\n")
-                .map_err(HarnessError::io("start the server in", directory))?;
+                .map_err(ServerError::io("start the server in", directory))?;
         }
         let begun = Instant::now();
         while !is_ready(directory) {
             let ended = self
                 .shell
                 .try_wait()
-                .map_err(HarnessError::io("wait for the server in", directory))?;
+                .map_err(ServerError::io("wait for the server in", directory))?;
             if ended.is_some() {
-                return Err(HarnessError::ServerFailed {
+                return Err(ServerError::ServerFailed {
                     program: "postgres",
                     output: self.output(),
                 });
             }
             if begun.elapsed() > START_TIMEOUT {
                 self.stop();
-                return Err(HarnessError::ServerNotReady {
+                return Err(ServerError::ServerNotReady {
                     timeout: START_TIMEOUT,
                     output: self.output(),
                 });
@@ -111,7 +111,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         self.stop();
     }

@@ -1,12 +1,14 @@
-use std::error::Error;
 use std::fmt;
 
-use super::{HarnessError, Pending, Scenario, Session, StepProblem};
-use crate::error::{self, words};
+use super::error::{SessionError, error_words};
+use super::pending::Pending;
+use super::problem::StepProblem;
+use super::session::Session;
+use crate::panics::or_panic;
 
 /// Assertions, in pairs: the one that begins with `try_` returns the error, and the other one
 /// panics with it, at the line of its caller. The error's text has the
-/// [`Transcript`](super::Transcript).
+/// [`Transcript`](crate::Transcript).
 impl<C> Session<C> {
     /// Launches a step, and returns as soon as the server says that it waits for another session
     /// of the scenario.
@@ -14,9 +16,10 @@ impl<C> Session<C> {
     /// For whom it waits, [`wait_blocked`](Pending::wait_blocked) tells. It costs what that does.
     ///
     /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
     /// use diesel::prelude::*;
-    /// use diesel_locks::{LockError, harness::Scenario, prelude::*};
+    /// use diesel_locks::{LockError, prelude::*};
+    /// use diesel_locks_harness::Scenario;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = database()?;
@@ -65,7 +68,7 @@ impl<C> Session<C> {
         &self,
         label: &str,
         step: impl FnOnce(&mut C) -> Result<T, E> + Send + 'static,
-    ) -> Result<Pending<T, E>, HarnessError>
+    ) -> Result<Pending<T, E>, SessionError>
     where
         T: Send + 'static,
         E: fmt::Display + Send + 'static,
@@ -103,13 +106,13 @@ impl<C> Session<C> {
     /// # Errors
     ///
     /// [`StepProblem::Waited`]: the step was seen to wait, and has been cancelled.
-    /// [`HarnessError::Observe`]: the server could not be asked.
-    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](super::StepError::Broken).
+    /// [`SessionError::Observe`]: the server could not be asked.
+    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](crate::StepError::Broken).
     pub fn try_assert_does_not_block<T, E>(
         &self,
         label: &str,
         step: impl FnOnce(&mut C) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, HarnessError>
+    ) -> Result<Result<T, E>, SessionError>
     where
         T: Send + 'static,
         E: fmt::Display + Send + 'static,
@@ -152,13 +155,13 @@ impl<C> Session<C> {
     ///
     /// [`StepProblem::NotFailed`]: the step has ended well.
     /// [`StepProblem::FailedOtherwise`]: it failed with another error.
-    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](super::StepError::Broken).
+    /// Else those of [`run`](Self::run) that are [`StepError::Broken`](crate::StepError::Broken).
     pub fn try_assert_fails_with<T, E>(
         &self,
         label: &str,
         step: impl FnOnce(&mut C) -> Result<T, E> + Send + 'static,
         is_expected: impl FnOnce(&E) -> bool,
-    ) -> Result<E, HarnessError>
+    ) -> Result<E, SessionError>
     where
         T: Send + 'static,
         E: fmt::Display + Send + 'static,
@@ -166,96 +169,10 @@ impl<C> Session<C> {
         let problem = match self.start(label, step).returned()? {
             Err(error) if is_expected(&error) => return Ok(error),
             Err(error) => StepProblem::FailedOtherwise {
-                error: error.to_string(),
+                error: error_words(&error),
             },
             Ok(_) => StepProblem::NotFailed,
         };
         Err(self.error(label, problem))
-    }
-}
-
-impl<F> Scenario<F> {
-    /// Waits until all of these steps have ended, of which at least one must have failed with a
-    /// deadlock, and returns what they returned, in their order.
-    ///
-    /// The server finds a deadlock after its `deadlock_timeout`, 1 s by default, and ends one of
-    /// the transactions; whose, is up to it. The others must end without a further step. A
-    /// deadlock is [`LockError::Deadlock`](crate::LockError::Deadlock), or Diesel's error for it,
-    /// in the step's error or in its [sources](Error::source). It costs no round trip.
-    ///
-    /// ```
-    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
-    /// use diesel::prelude::*;
-    /// use diesel_locks::{LockError, harness::Scenario, prelude::*};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let database = database()?;
-    /// let scenario = Scenario::new(|| PgConnection::establish(database.url()));
-    /// let first = scenario.session("first")?;
-    /// let second = scenario.session("second")?;
-    /// first.begin()?;
-    /// second.begin()?;
-    ///
-    /// let lock = |key: i64| move |conn: &mut PgConnection| conn.advisory_xact_lock(key);
-    /// first.run("lock 1", lock(1))?;
-    /// second.run("lock 2", lock(2))?;
-    /// let results = scenario.assert_deadlock([
-    ///     first.assert_blocks("lock 2", lock(2)),
-    ///     second.start("lock 1", lock(1)),
-    /// ]);
-    /// assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Panics
-    ///
-    /// Where [`try_assert_deadlock`](Self::try_assert_deadlock) fails.
-    #[track_caller]
-    pub fn assert_deadlock<T, E>(
-        &self,
-        steps: impl IntoIterator<Item = Pending<T, E>>,
-    ) -> Vec<Result<T, E>>
-    where
-        E: Error + 'static,
-    {
-        or_panic(self.try_assert_deadlock(steps))
-    }
-
-    /// As [`assert_deadlock`](Self::assert_deadlock), with an error.
-    ///
-    /// # Errors
-    ///
-    /// [`HarnessError::NoDeadlock`]: none of them has failed with a deadlock.
-    /// Else those of [`Pending::join`] that are [`StepError::Broken`](super::StepError::Broken): the first of them, when all
-    /// steps have ended.
-    pub fn try_assert_deadlock<T, E>(
-        &self,
-        steps: impl IntoIterator<Item = Pending<T, E>>,
-    ) -> Result<Vec<Result<T, E>>, HarnessError>
-    where
-        E: Error + 'static,
-    {
-        // An iterator may be what launches them: so all of them first.
-        let steps: Vec<_> = steps.into_iter().collect();
-        let ended: Vec<_> = steps.into_iter().map(Pending::returned).collect();
-        let results: Vec<_> = ended.into_iter().collect::<Result<_, _>>()?;
-        let is_deadlock =
-            |result: &Result<T, E>| matches!(result, Err(error) if error::is_deadlock(error));
-        if results.iter().any(is_deadlock) {
-            return Ok(results);
-        }
-        Err(HarnessError::NoDeadlock {
-            transcript: Box::new(self.transcript()),
-        })
-    }
-}
-
-/// Panics with all that the error says, at the caller's line.
-#[track_caller]
-pub(super) fn or_panic<T>(result: Result<T, HarnessError>) -> T {
-    match result {
-        Ok(done) => done,
-        Err(error) => panic!("{}", words(&error)),
     }
 }

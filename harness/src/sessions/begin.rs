@@ -1,9 +1,9 @@
-use diesel::connection::{Connection, TransactionManager};
+use diesel::connection::{
+    Connection, TransactionDepthChange, TransactionManager, TransactionManagerStatus,
+};
 use diesel::pg::Pg;
 use diesel::result::Error;
-
-use crate::LockError;
-use crate::transaction::{begin_with, depth};
+use diesel_locks::LockError;
 
 /// How much concurrent transactions see of each other: [*Transaction Isolation*], section 13.2
 /// of the PostgreSQL documentation.
@@ -42,7 +42,8 @@ pub fn begin_at<C>(conn: &mut C, level: IsolationLevel) -> Result<(), LockError>
 where
     C: Connection<Backend = Pg>,
 {
-    if depth(conn)?.is_some() {
+    let status = C::TransactionManager::transaction_manager_status_mut(conn);
+    if status.transaction_depth()?.is_some() {
         return Err(Error::AlreadyInTransaction.into());
     }
     let level = match level {
@@ -50,10 +51,13 @@ where
         IsolationLevel::RepeatableRead => "REPEATABLE READ",
         IsolationLevel::Serializable => "SERIALIZABLE",
     };
-    Ok(begin_with(
-        conn,
-        &format!("SET TRANSACTION ISOLATION LEVEL {level}"),
-    )?)
+    conn.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}"))?;
+    match C::TransactionManager::transaction_manager_status_mut(conn) {
+        TransactionManagerStatus::Valid(status) => {
+            Ok(status.change_transaction_depth(TransactionDepthChange::IncreaseDepth)?)
+        }
+        TransactionManagerStatus::InError => Err(Error::BrokenTransactionManager.into()),
+    }
 }
 
 /// Commits the transaction, or releases the savepoint. One round trip.

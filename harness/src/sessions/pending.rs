@@ -3,9 +3,12 @@ use std::sync::Arc;
 
 use crossbeam::channel::Receiver;
 
-use super::stage::{Stage, Until};
-use super::{Blocked, HarnessError, StepError, StepProblem};
-use crate::LockError;
+use diesel_locks::LockError;
+
+use super::blocked::Blocked;
+use super::error::{SessionError, StepError};
+use super::execution::{Execution, Until};
+use super::problem::StepProblem;
 
 /// What a step has come to: what it returned, or the message that it panicked with.
 type Ended<T, E> = Result<Result<T, E>, String>;
@@ -15,7 +18,7 @@ type Ended<T, E> = Result<Result<T, E>, String>;
 /// Dropping it lets the step go on, and discards what it returns.
 #[must_use = "what a step returns is in its `join`"]
 pub struct Pending<T, E = LockError> {
-    stage: Arc<Stage>,
+    execution: Arc<Execution>,
     session: usize,
     label: String,
     /// The step's number among those of its session, if it could be launched.
@@ -25,14 +28,14 @@ pub struct Pending<T, E = LockError> {
 
 impl<T, E> Pending<T, E> {
     pub(super) fn new(
-        stage: Arc<Stage>,
+        execution: Arc<Execution>,
         session: usize,
         label: &str,
         started: Result<u64, StepProblem>,
         results: Receiver<Ended<T, E>>,
     ) -> Self {
         Self {
-            stage,
+            execution,
             session,
             label: label.to_owned(),
             started,
@@ -49,11 +52,11 @@ impl<T, E> Pending<T, E> {
     ///
     /// # Errors
     ///
-    /// [`HarnessError::Step`]: the step has ended instead, which [`join`](Self::join) tells more
+    /// [`SessionError::Step`]: the step has ended instead, which [`join`](Self::join) tells more
     /// of; or it neither ended nor waited within the scenario's time, and was cancelled; or it
     /// could not be launched.
-    /// [`HarnessError::Observe`]: the server could not be asked.
-    pub fn wait_blocked(&mut self) -> Result<Blocked, HarnessError> {
+    /// [`SessionError::Observe`]: the server could not be asked.
+    pub fn wait_blocked(&mut self) -> Result<Blocked, SessionError> {
         self.settle()?
             .ok_or_else(|| self.error(StepProblem::NotBlocked))
     }
@@ -61,7 +64,7 @@ impl<T, E> Pending<T, E> {
     /// Whether the step has ended. It costs no round trip.
     pub fn is_finished(&self) -> bool {
         match self.started {
-            Ok(serial) => self.stage.has_ended(self.session, serial),
+            Ok(serial) => self.execution.has_ended(self.session, serial),
             Err(_) => true,
         }
     }
@@ -74,7 +77,7 @@ impl<T, E> Pending<T, E> {
     pub fn join(self) -> Result<T, StepError<E>> {
         // A wait that the test does not ask for is of interest if the step hangs. Whatever keeps it
         // from being seen, the step goes on.
-        if let Err(error @ HarnessError::Step { .. }) = self.settle() {
+        if let Err(error @ SessionError::Step { .. }) = self.settle() {
             return Err(error.into());
         }
         self.end()?;
@@ -87,17 +90,17 @@ impl<T, E> Pending<T, E> {
     }
 
     /// Waits until the step has ended or waits, and returns for what it waits.
-    pub(super) fn settle(&self) -> Result<Option<Blocked>, HarnessError> {
+    pub(crate) fn settle(&self) -> Result<Option<Blocked>, SessionError> {
         self.wait(Until::Settled)?;
         Ok(match self.is_finished() {
             true => None,
-            false => self.stage.blocked(self.session),
+            false => self.execution.blocked(self.session),
         })
     }
 
     /// Waits for the step as [`join`](Self::join) does, and tells its own error from what keeps it
     /// from coming to an end.
-    pub(super) fn returned(self) -> Result<Result<T, E>, HarnessError> {
+    pub(crate) fn returned(self) -> Result<Result<T, E>, SessionError> {
         match self.join() {
             Ok(done) => Ok(Ok(done)),
             Err(StepError::Failed(error)) => Ok(Err(error)),
@@ -106,34 +109,34 @@ impl<T, E> Pending<T, E> {
     }
 
     /// Has the server stop the step, if it has not ended.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         if !self.is_finished() {
-            self.stage.stop(self.session);
+            self.execution.stop(self.session);
         }
     }
 
     /// Waits until the step has ended.
-    pub(super) fn end(&self) -> Result<(), HarnessError> {
+    pub(crate) fn end(&self) -> Result<(), SessionError> {
         self.wait(Until::Ended)
     }
 
     /// Waits for this step, unless it has ended before a later one of its session.
-    fn wait(&self, until: Until) -> Result<(), HarnessError> {
+    fn wait(&self, until: Until) -> Result<(), SessionError> {
         let serial = match &self.started {
             Ok(serial) => *serial,
             Err(problem) => return Err(self.error(problem.clone())),
         };
         if !self.is_finished() {
-            self.stage.wait(&[self.session], until)?;
+            self.execution.wait(&[self.session], until)?;
         }
-        match self.stage.given_up(self.session, serial) {
+        match self.execution.given_up(self.session, serial) {
             Some(problem) => Err(self.error(problem)),
             None => Ok(()),
         }
     }
 
-    pub(super) fn error(&self, problem: StepProblem) -> HarnessError {
-        self.stage.error(self.session, &self.label, problem)
+    pub(crate) fn error(&self, problem: StepProblem) -> SessionError {
+        self.execution.error(self.session, &self.label, problem)
     }
 }
 

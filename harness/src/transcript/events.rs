@@ -1,12 +1,6 @@
 use std::time::Duration;
 
-#[cfg(test)]
-mod examples;
-mod mermaid;
-mod rows;
-mod svg;
-mod text;
-mod words;
+use super::words;
 
 /// What happened in a test's sessions, in order, with times.
 ///
@@ -30,21 +24,21 @@ mod words;
 /// A time is that of the row's begin, in milliseconds since the test's.
 #[derive(Debug, Clone, Default)]
 pub struct Transcript {
-    sessions: Vec<String>,
-    events: Vec<Event>,
+    pub(super) sessions: Vec<String>,
+    pub(super) events: Vec<Event>,
 }
 
 #[derive(Debug, Clone)]
-struct Event {
-    session: usize,
-    at: Duration,
-    step: String,
-    what: What,
+pub(super) struct Event {
+    pub(super) session: usize,
+    pub(super) at: Duration,
+    pub(super) step: String,
+    pub(super) what: What,
 }
 
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     /// It was sent off.
     Started,
     /// The server said that it waits.
@@ -65,20 +59,20 @@ pub(super) enum What {
 }
 
 impl What {
-    fn is_end(&self) -> bool {
+    pub(super) fn is_end(&self) -> bool {
         !matches!(self, Self::Started | Self::Waiting { .. })
     }
 }
 
 impl Transcript {
     /// One more column. The answer is its number, for [`note`](Self::note).
-    pub(super) fn add_session(&mut self, name: &str) -> usize {
+    pub(crate) fn add_session(&mut self, name: &str) -> usize {
         self.sessions.push(name.to_owned());
         self.sessions.len() - 1
     }
 
     /// One more event, to be shown after those before it, whatever its time.
-    pub(super) fn note(&mut self, session: usize, at: Duration, step: &str, what: What) {
+    pub(crate) fn note(&mut self, session: usize, at: Duration, step: &str, what: What) {
         self.events.push(Event {
             session,
             at,
@@ -87,25 +81,8 @@ impl Transcript {
         });
     }
 
-    /// As a [Mermaid](https://mermaid.js.org) sequence diagram, for Markdown that draws such.
-    ///
-    /// A step is a note over its session, and a wait an arrow to each session that is in its way.
-    /// Of an error it has the first line. It costs no round trip.
-    pub fn to_mermaid(&self) -> String {
-        mermaid::Mermaid(self).to_string()
-    }
-
-    /// As a drawing in SVG 1.1, for a file of its own.
-    ///
-    /// It has its own background, and needs no font, style or script from elsewhere. Time goes
-    /// downwards, in the order of the events and not to scale. Of an error it has the first line.
-    /// It costs no round trip.
-    pub fn to_svg(&self) -> String {
-        svg::Svg(self).to_string()
-    }
-
     /// The sessions' names, for the heads of the columns.
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let names = self.sessions.iter();
         names.map(|name| words::shown_name(name)).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Transcript, What};
+use super::events::{Transcript, What};
 
 pub(super) fn note(
     transcript: &mut Transcript,

@@ -1,8 +1,18 @@
 use std::fmt;
 
-use super::Transcript;
+use super::events::Transcript;
 use super::rows::{Bar, COLUMN, Kind, Row, rows};
 use super::words::wrapped;
+
+impl Transcript {
+    /// As a [Mermaid](https://mermaid.js.org) sequence diagram, for Markdown that draws such.
+    ///
+    /// A step is a note over its session, and a wait an arrow to each session that is in its way.
+    /// Of an error it has the first line. It costs no round trip.
+    pub fn to_mermaid(&self) -> String {
+        Mermaid(self).to_string()
+    }
+}
 
 pub(super) struct Mermaid<'a>(pub(super) &'a Transcript);
 

@@ -1,5 +1,5 @@
+use super::events::{Event, Transcript, What};
 use super::words::{GLUE, cut, shown_name, squeezed};
-use super::{Event, Transcript, What};
 
 /// How many characters a column has at most.
 pub(super) const COLUMN: usize = 44;

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use self::layout::{Drawing, GAP, LINE, MARGIN, Place};
-use super::Transcript;
+use super::events::Transcript;
 use super::rows::{Bar, Kind};
 
 mod layout;
@@ -19,6 +19,17 @@ type Colors = (&'static str, &'static str);
 const BLUE: Colors = ("#ddf4ff", "#0969da");
 const GREEN: Colors = ("#dafbe1", "#1a7f37");
 const RED: Colors = ("#ffebe9", "#cf222e");
+
+impl Transcript {
+    /// As a drawing in SVG 1.1, for a file of its own.
+    ///
+    /// It has its own background, and needs no font, style or script from elsewhere. Time goes
+    /// downwards, in the order of the events and not to scale. Of an error it has the first line.
+    /// It costs no round trip.
+    pub fn to_svg(&self) -> String {
+        Svg(self).to_string()
+    }
+}
 
 pub(super) struct Svg<'a>(pub(super) &'a Transcript);
 

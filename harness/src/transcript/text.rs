@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::Transcript;
+use super::events::Transcript;
 use super::rows::{Bar, COLUMN, Row, rows};
 use super::words::wrapped;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 type Failure = Box<dyn Error + Send + Sync>;
 type Take<C> = dyn Fn(&mut C) -> Result<(), Failure> + Send + Sync;
 
-/// A way to take a lock, with a name, for [`conflict_matrix`](crate::harness::conflict_matrix).
+/// A way to take a lock, with a name, for [`conflict_matrix`](crate::conflict_matrix).
 ///
 /// It is made in an open transaction, and that transaction is then rolled back. A lock that it
 /// takes must be held when it returns: so it is one that ends with the transaction, or one of the

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::iter;
 
-/// Who blocks whom, found by [`conflict_matrix`](crate::harness::conflict_matrix).
+/// Who blocks whom, found by [`conflict_matrix`](crate::conflict_matrix).
 ///
 /// It prints as PostgreSQL's documentation prints [its own]: a column for each lock that is held,
 /// a row for each one that is requested, and an `X` where they conflict. The table is Markdown

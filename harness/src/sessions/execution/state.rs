@@ -2,25 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::transcript::What;
-use crate::harness::{Blocked, Transcript};
-
-/// How old a step is when the server is first asked whether it waits: most have ended by then.
-const PATIENCE: Duration = Duration::from_micros(700);
-
-/// How long until the server is asked again: at least, and at most.
-const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
+use crate::sessions::blocked::Blocked;
+use crate::transcript::{Transcript, What};
+use crate::waits;
 
 /// The sessions of a test, and what has happened.
-pub(super) struct Cast {
+pub(super) struct State {
     pub(super) begun: Instant,
     pub(super) deadline: Option<Instant>,
     pub(super) transcript: Transcript,
-    pub(super) actors: Vec<Actor>,
+    pub(super) tasks: Vec<Task>,
 }
 
 /// A session.
-pub(super) struct Actor {
+pub(super) struct Task {
     pub(super) name: String,
     pub(super) pid: i32,
     /// The step that it does, or has done without anybody having looked.
@@ -46,7 +41,7 @@ pub(super) struct Wait {
     pub(super) blocked: Blocked,
 }
 
-impl Cast {
+impl State {
     pub(super) fn note(&mut self, session: usize, at: Instant, step: &str, what: What) {
         let at = at.saturating_duration_since(self.begun);
         self.transcript.note(session, at, step, what);
@@ -57,7 +52,7 @@ impl Cast {
     /// Not when it ends, but when somebody looks: what is over in one moment is then in the order
     /// in which the test looks at it, and so in the same order every time.
     pub(super) fn note_end(&mut self, session: usize) {
-        let ended = self.actors[session]
+        let ended = self.tasks[session]
             .step
             .take_if(|step| step.ended.is_some());
         if let Some(Step {
@@ -76,36 +71,34 @@ impl Cast {
     }
 
     pub(super) fn running(&self, sessions: &[usize]) -> Vec<usize> {
-        let running = |&session: &usize| self.actors[session].is_running();
+        let running = |&session: &usize| self.tasks[session].is_running();
         sessions.iter().copied().filter(running).collect()
     }
 
     /// When to ask the server whether these wait: at once, where that is known of old.
     pub(super) fn first_look(&self, sessions: &[usize]) -> Instant {
         let steps = self.steps(sessions).filter(|step| step.wait.is_none());
-        let look = steps.map(|step| step.started + PATIENCE).max();
+        let look = steps.map(|step| waits::first_look(step.started)).max();
         look.unwrap_or_else(Instant::now)
     }
 
     /// When to ask it again: the longer the steps take, the less often.
     pub(super) fn next_look(&self, sessions: &[usize]) -> Instant {
-        let now = Instant::now();
         let started = self.steps(sessions).map(|step| step.started).max();
-        let age = started.map_or(Duration::ZERO, |started| now - started);
-        now + (age / 8).clamp(POLL.0, POLL.1)
+        waits::next_look(started.unwrap_or_else(Instant::now))
     }
 
     pub(super) fn steps(&self, sessions: &[usize]) -> impl Iterator<Item = &Step> {
         sessions
             .iter()
-            .filter_map(|&session| self.actors[session].step.as_ref())
+            .filter_map(|&session| self.tasks[session].step.as_ref())
     }
 
     /// Whether some sessions wait for each other in a circle, as was last seen.
     pub(super) fn is_deadlocked(&self) -> bool {
         let mut waiting: Vec<(i32, &[i32])> = (self.present())
-            .filter(|actor| actor.is_running())
-            .filter_map(|actor| Some((actor.pid, &*actor.step.as_ref()?.wait.as_ref()?.blockers)))
+            .filter(|task| task.is_running())
+            .filter_map(|task| Some((task.pid, &*task.step.as_ref()?.wait.as_ref()?.blockers)))
             .collect();
         // Who waits for nobody that waits is in no circle, and so neither is who waits for that.
         loop {
@@ -119,28 +112,28 @@ impl Cast {
 
     /// The processes of these sessions, and of all.
     pub(super) fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
-        let of = |&session: &usize| self.actors[session].pid;
+        let of = |&session: &usize| self.tasks[session].pid;
         (
             sessions.iter().map(of).collect(),
-            self.present().map(|actor| actor.pid).collect(),
+            self.present().map(|task| task.pid).collect(),
         )
     }
 
     pub(super) fn names(&self, pids: &[i32]) -> Vec<String> {
-        let actors = self.present();
-        actors
-            .filter(|actor| pids.contains(&actor.pid))
-            .map(|actor| actor.name.clone())
+        let tasks = self.present();
+        tasks
+            .filter(|task| pids.contains(&task.pid))
+            .map(|task| task.name.clone())
             .collect()
     }
 
     /// Those that have not left: a pool may have lent a connection of one that has to another.
-    pub(super) fn present(&self) -> impl Iterator<Item = &Actor> {
-        self.actors.iter().filter(|actor| !actor.gone)
+    pub(super) fn present(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| !task.gone)
     }
 }
 
-impl Actor {
+impl Task {
     pub(super) fn is_running(&self) -> bool {
         !self.gone && self.step.as_ref().is_some_and(|step| step.ended.is_none())
     }

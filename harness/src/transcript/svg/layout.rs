@@ -1,6 +1,6 @@
-use super::super::Transcript;
-use super::super::rows::{COLUMN, Kind, Row, rows};
-use super::super::words::wrapped;
+use crate::transcript::events::Transcript;
+use crate::transcript::rows::{COLUMN, Kind, Row, rows};
+use crate::transcript::words::wrapped;
 
 /// A line's height, and the width of a character of its font.
 pub(super) const LINE: usize = 18;

@@ -1,18 +1,6 @@
 use std::time::Duration;
 
-use super::{Blocked, HarnessError};
-use crate::LockError;
-
-/// Why a step has not returned what it was to.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError<E = LockError> {
-    /// The step's own error.
-    #[error("the step failed: {0}")]
-    Failed(E),
-    /// It has come to no end of its own: it panicked, or hung, or was never launched.
-    #[error(transparent)]
-    Broken(#[from] HarnessError),
-}
+use super::blocked::Blocked;
 
 /// What is wrong with a step of a session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +30,7 @@ pub enum StepProblem {
     /// It was not launched, or not ended, because its session has ended.
     #[error("can't go on: its session has ended")]
     SessionEnded,
-    /// It can't complete, because of the markers of a [`Spec`](super::Spec)'s permutation.
+    /// It can't complete, because of the markers of a [`Spec`](crate::Spec)'s permutation.
     #[error("can't complete: markers hold it up")]
     HeldUp,
     /// It was to wait for another session, and has ended.
