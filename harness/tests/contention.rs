@@ -4,6 +4,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -105,6 +106,36 @@ fn some_wait_while_others_fail() {
     assert_eq!(outcome.waited() + outcome.errors().len(), 3, "{outcome}");
     assert!(outcome.waited() >= 1, "{outcome}");
     assert!(outcome.afterwards().iter().all(Result::is_ok));
+}
+
+#[test]
+fn a_wait_for_a_safe_snapshot_is_seen() {
+    let database = database();
+    let begun = Instant::now();
+    let (number, writes) = (AtomicUsize::new(0), Barrier::new(2));
+    let outcome = Contention::new(|| PgConnection::establish(database.url()))
+        .run_scoped(|conn, hold| {
+            let count = accounts::table.count();
+            if number.fetch_add(1, Ordering::Relaxed) == 0 {
+                conn.build_transaction().serializable().run(|conn| {
+                    diesel::update(accounts::table)
+                        .set(accounts::balance.eq(0))
+                        .execute(conn)?;
+                    writes.wait();
+                    hold.until_settled();
+                    Ok::<_, LockError>(())
+                })
+            } else {
+                writes.wait();
+                let mut transaction = conn.build_transaction();
+                transaction = transaction.serializable().read_only().deferrable();
+                transaction.run(|conn| Ok(count.get_result::<i64>(conn).map(drop)?))
+            }
+        })
+        .unwrap();
+    assert_eq!(outcome.to_string(), "1 granted, 1 waited");
+    assert!(matches!(outcome.afterwards(), [Ok(())]));
+    assert!(begun.elapsed() < AT_ONCE);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -386,6 +387,38 @@ fn a_connection_that_is_killed_is_a_problem_and_the_next_schedule_goes_well() {
         panic!("{exploration}");
     };
     assert!(matches!(run.problems(), [Problem::Failed { step, .. }] if step == "first.kill"));
+}
+
+#[test]
+fn progress_is_told_from_the_begin_to_the_end_and_after_a_failure_too() {
+    let database = database();
+    let told = Mutex::new(Vec::new());
+    let explorer = explorer(&database)
+        .session("first", deposit())
+        .session("second", deposit())
+        .invariant(
+            "both deposits count",
+            |conn, _| Ok(balance(conn, 1)? == 120),
+        )
+        .on_progress(|progress| told.lock().unwrap().push(progress));
+    let exploration = explorer.explore().unwrap();
+    let progress = std::mem::take(&mut *told.lock().unwrap());
+    let schedules = progress.iter().map(|progress| progress.schedules);
+    assert!(schedules.eq([0, 1, 2, 3, 4, 5, 6, 6]), "{progress:?}");
+    assert!(progress.iter().all(|progress| progress.at_most == 6));
+    let ends = progress.iter().filter(|progress| progress.has_ended);
+    assert_eq!(ends.count(), 1);
+    let end = progress.last().unwrap();
+    assert!(end.has_ended);
+    assert_eq!(end.failures, exploration.failures().len());
+
+    explorer
+        .setup(|_| Err("no tables".into()))
+        .explore()
+        .unwrap_err();
+    let progress = told.lock().unwrap();
+    let ends = progress.iter().map(|progress| progress.has_ended);
+    assert!(ends.eq([false, true]), "{progress:?}");
 }
 
 #[test]

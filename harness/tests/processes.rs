@@ -305,6 +305,8 @@ fn tell_story(error: &ServerError) {
         ServerError::ServerFailed { .. } => "ServerFailed",
         _ => "another error",
     });
+    // Which is what a test shows that returns it.
+    assert!(format!("{error:?}").starts_with(&error.to_string()));
     let mut cause: Option<&dyn Error> = Some(error);
     while let Some(error) = cause {
         error.to_string().lines().for_each(say);
