@@ -1,5 +1,5 @@
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::chain::debug_is_report;
@@ -80,7 +80,7 @@ impl ServerError {
     #[cfg(unix)]
     pub(super) fn io(
         action: impl Into<String>,
-        path: impl AsRef<Path>,
+        path: impl AsRef<std::path::Path>,
     ) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
         let path = path.as_ref().to_owned();
