@@ -147,8 +147,9 @@ impl<F> Scenario<F> {
     /// Waits until all of these steps have ended, of which at least one must have failed with a
     /// deadlock, and returns what they returned, in their order.
     ///
-    /// The server finds a deadlock after its `deadlock_timeout`, 1 s by default, and ends one of
-    /// the transactions; whose, is up to it. The others must end without a further step. A
+    /// The server finds a deadlock after its `deadlock_timeout`, which is 1 s by default, and 30 ms
+    /// for superusers (see [`Session::start`]), and ends one of the transactions; whose, is up to
+    /// it. The others must end without a further step. A
     /// deadlock is [`LockError::Deadlock`](diesel_locks::LockError::Deadlock), or Diesel's error for it,
     /// in the step's error or in its [sources](Error::source). It costs no round trip.
     ///

@@ -3,6 +3,7 @@
 mod assertions;
 mod begin;
 mod blocked;
+mod deadlocks;
 mod error;
 mod execution;
 mod pending;

@@ -6,11 +6,14 @@ mod support;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::r2d2::{ConnectionManager, Pool, PooledConnection};
+use diesel::sql_types::Text;
 use diesel_locks::{LockError, prelude::*};
 use diesel_locks_harness::{
-    IsolationLevel, Scenario, SessionError, StepError, StepProblem, TestDatabase, begin, commit,
+    IsolationLevel, Scenario, Session, SessionError, StepError, StepProblem, TestDatabase, begin,
+    commit,
 };
 use support::schema::accounts;
 use support::{advisory_locks, backend_pid, connect, connections, database, eventually, terminate};
@@ -159,6 +162,94 @@ fn a_deadlock_ends_one_of_the_two() {
         "{}",
         scenario.transcript()
     );
+}
+
+/// Both sessions lock a key, and then each the other one's: whether the first one got it, and the
+/// second one.
+fn deadlock<C>(scenario: &Scenario<C>, sessions: [&Session<Conn>; 2]) -> [bool; 2] {
+    let [first, second] = sessions;
+    let lock = |key: i64| move |conn: &mut Conn| conn.advisory_xact_lock(key);
+    first.begin().unwrap();
+    second.begin().unwrap();
+    first.run("lock 1", lock(1)).unwrap();
+    second.run("lock 2", lock(2)).unwrap();
+    let mut waits = first.start("lock 2", lock(2));
+    waits.wait_blocked().unwrap();
+    let closes = second.start("lock 1", lock(1));
+    let ended = [waits, closes].map(|step| step.join().is_ok());
+    let transcript = scenario.transcript().to_string();
+    assert!(transcript.contains("waits for second"), "{transcript}");
+    assert!(transcript.contains("waits for first"), "{transcript}");
+    first.rollback().unwrap();
+    second.rollback().unwrap();
+    ended
+}
+
+type Conn = PooledConnection<ConnectionManager<PgConnection>>;
+
+fn deadlock_timeout(conn: &mut Conn) -> QueryResult<String> {
+    diesel::select(sql::<Text>("current_setting('deadlock_timeout')")).get_result(conn)
+}
+
+#[test]
+fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_setting() {
+    let database = database();
+    let manager = ConnectionManager::<PgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let scenario = Scenario::new(|| pool.get());
+    let first = scenario.session("first").unwrap();
+    let second = scenario.session("second").unwrap();
+    let begun = Instant::now();
+    for _ in 0..5 {
+        let ended = deadlock(&scenario, [&first, &second]);
+        assert_eq!(ended, [true, false], "{}", scenario.transcript());
+    }
+    // The server's own is a second.
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(second.run("look", deadlock_timeout).unwrap(), "1s");
+    deadlock(&scenario, [&first, &second]);
+    drop((first, second, scenario));
+    let mut conns = [(); 3].map(|()| pool.get().unwrap());
+    for conn in &mut conns {
+        assert_eq!(deadlock_timeout(conn).unwrap(), "1s");
+    }
+}
+
+#[test]
+fn who_may_not_set_deadlock_timeout_keeps_the_transaction() {
+    let database = database();
+    let pool = |role: &'static str| {
+        let manager = ConnectionManager::<PgConnection>::new(database.url());
+        let pool = Pool::builder().max_size(3).build(manager).unwrap();
+        move || {
+            let mut conn = pool.get()?;
+            conn.batch_execute(role)?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(conn)
+        }
+    };
+    let mut conn = support::connect(&database);
+    let role = format!("app_{}", backend_pid(&mut conn));
+    conn.batch_execute(&format!("CREATE ROLE {role}")).unwrap();
+    let role: &'static str = format!("SET SESSION AUTHORIZATION {role}").leak();
+
+    // It is known from the begin, or turns out in the transaction.
+    let scenario = Scenario::new(pool(role));
+    let sessions = ["first", "second"].map(|name| scenario.session(name).unwrap());
+    let ended = deadlock(&scenario, [&sessions[0], &sessions[1]]);
+    assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+
+    let scenario = Scenario::new(pool("SELECT"));
+    let sessions = ["first", "second"].map(|name| scenario.session(name).unwrap());
+    let become_it =
+        |conn: &mut Conn| conn.batch_execute(&role.replace("SESSION AUTHORIZATION", "ROLE"));
+    sessions[1].run("become it", become_it).unwrap();
+    let ended = deadlock(&scenario, [&sessions[0], &sessions[1]]);
+    assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+    assert!(scenario.transcript().to_string().contains("deadlock"));
+
+    drop((sessions, scenario));
+    conn.batch_execute(&role.replace("SET SESSION AUTHORIZATION", "DROP ROLE"))
+        .unwrap();
 }
 
 #[test]

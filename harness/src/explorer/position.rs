@@ -17,7 +17,6 @@ pub(super) struct Position<S> {
     pub(super) next: usize,
     /// The step that it does, with its name.
     pub(super) pending: Option<(String, Pending<(), BoxError>)>,
-    pub(super) quick_deadlocks: bool,
     pub(super) failed: bool,
 }
 
@@ -27,7 +26,6 @@ impl<S: Default> Position<S> {
             state: Arc::default(),
             next: 0,
             pending: None,
-            quick_deadlocks: false,
             failed: false,
         }
     }
@@ -35,18 +33,11 @@ impl<S: Default> Position<S> {
 
 /// A step as its session does it: one that fails has its transaction rolled back at once, so that
 /// nobody waits for it.
-pub(super) fn job<C, S>(
-    step: Step<C, S>,
-    state: Arc<Mutex<S>>,
-    deadlocks: Option<&'static str>,
-) -> impl FnOnce(&mut C) -> StepResult
+pub(super) fn job<C, S>(step: Step<C, S>, state: Arc<Mutex<S>>) -> impl FnOnce(&mut C) -> StepResult
 where
     C: LoadConnection<Backend = Pg>,
 {
     move |conn| {
-        if let Some(deadlocks) = deadlocks {
-            conn.batch_execute(deadlocks)?;
-        }
         let done = panic::catch_unwind(AssertUnwindSafe(|| step(conn, &mut lock(&state))));
         if !matches!(done, Ok(Ok(()))) {
             // On a connection that is lost there is nothing to roll back.

@@ -19,15 +19,6 @@ use crate::transcript::Transcript;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Has a step look for a deadlock soon, and the sooner, the more are waiting when it begins: of a
-/// circle, the step that closes it is to look first.
-const QUICK_DEADLOCKS: [&str; 3] = [
-    "SET deadlock_timeout = '30ms'",
-    "SET deadlock_timeout = '6ms'",
-    "SET deadlock_timeout = '1ms'",
-];
-const USUAL_DEADLOCKS: &str = "RESET deadlock_timeout";
-
 /// The connections of one database, which run one schedule after the other.
 pub(super) struct Runner<'a, 'e, C, S> {
     program: &'a Program<'e, C, S>,
@@ -35,8 +26,6 @@ pub(super) struct Runner<'a, 'e, C, S> {
     control: C,
     execution: Arc<Execution>,
     sessions: Vec<Session<C>>,
-    /// Whether the role may set `deadlock_timeout`.
-    quick_deadlocks: bool,
 }
 
 impl<'a, 'e, C, S> Runner<'a, 'e, C, S>
@@ -54,11 +43,7 @@ where
                 source,
             })
         };
-        let mut control = connect_as("control")?;
-        // A step that is not allowed to do this would fail. Here it is undone: a pool may lend
-        // this connection to others.
-        let set_and_reset = format!("{}; {USUAL_DEADLOCKS}", QUICK_DEADLOCKS[0]);
-        let quick_deadlocks = control.batch_execute(&set_and_reset).is_ok();
+        let control = connect_as("control")?;
         let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
         let mut sessions = Vec::new();
         for (name, _) in &program.sessions {
@@ -70,7 +55,6 @@ where
             control,
             execution,
             sessions,
-            quick_deadlocks,
         })
     }
 
@@ -133,27 +117,19 @@ where
                 position.pending.is_none() && !position.failed && position.next < steps.len()
             };
             let enabled: Vec<usize> = (0..positions.len()).filter(can_go_on).collect();
-            let waiting = positions
-                .iter()
-                .filter(|position| position.pending.is_some())
-                .count();
-            match (enabled.is_empty(), waiting) {
-                (false, _) => {
-                    let session = schedule.choose(&enabled);
-                    self.launch(session, waiting, &mut positions[session], run);
-                }
-                (true, 0) => return Ok(true),
-                // They wait for what ends by itself.
-                (true, _) => {
-                    if !self.settle(Until::OneEnded, positions, run)? {
-                        return Ok(false);
-                    }
-                }
+            if !enabled.is_empty() {
+                let session = schedule.choose(&enabled);
+                self.launch(session, &mut positions[session], run);
+            } else if positions.iter().all(|position| position.pending.is_none()) {
+                return Ok(true);
+            } else if !self.settle(Until::OneEnded, positions, run)? {
+                // They waited for what ends by itself, and one has hung.
+                return Ok(false);
             }
         }
     }
 
-    fn launch(&self, session: usize, waiting: usize, position: &mut Position<S>, run: &mut Run) {
+    fn launch(&self, session: usize, position: &mut Position<S>, run: &mut Run) {
         let (name, steps) = &self.program.sessions[session];
         let (label, step) = &steps[position.next];
         position.next += 1;
@@ -162,18 +138,7 @@ where
             run.schedule.push(' ');
         }
         run.schedule.push_str(&full_name);
-        let deadlocks = match (waiting, position.quick_deadlocks) {
-            _ if !self.quick_deadlocks => None,
-            (0, true) => Some(&USUAL_DEADLOCKS),
-            (0, false) => None,
-            (waiting, _) => QUICK_DEADLOCKS.get(waiting - 1).or(QUICK_DEADLOCKS.last()),
-        };
-        position.quick_deadlocks = waiting > 0;
-        let job = job(
-            Arc::clone(step),
-            Arc::clone(&position.state),
-            deadlocks.copied(),
-        );
+        let job = job(Arc::clone(step), Arc::clone(&position.state));
         position.pending = Some((full_name, self.sessions[session].start(label, job)));
     }
 
@@ -247,7 +212,7 @@ where
 
     /// Has every session let go of what it has, and says whether it is fit for the next schedule.
     fn reset(&self) -> bool {
-        let let_go = |conn: &mut C| conn.batch_execute(&format!("{LET_GO}; {USUAL_DEADLOCKS}"));
+        let let_go = |conn: &mut C| conn.batch_execute(LET_GO);
         let pending: Vec<_> = (self.sessions.iter())
             .map(|session| session.start("reset", let_go))
             .collect();

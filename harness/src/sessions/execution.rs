@@ -194,6 +194,11 @@ impl Execution {
         step.wait.as_ref().map(|wait| wait.blocked.clone())
     }
 
+    /// How many steps have been seen to wait, and have not ended.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().waiting().count()
+    }
+
     /// Whether some of the sessions wait for each other in a circle, which the server will end.
     pub(crate) fn is_deadlocked(&self) -> bool {
         self.state().is_deadlocked()

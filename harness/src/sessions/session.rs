@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{self, Receiver, Sender};
+use diesel::RunQueryDsl;
 use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
 use diesel::pg::Pg;
+use diesel::result::Error;
+use diesel::sql_types::{Bool, Integer};
 
 use super::begin::{self, IsolationLevel};
+use super::deadlocks::DeadlockTimeout;
 use super::error::{SessionError, StepError, error_words};
 use super::execution::Execution;
 use super::pending::Pending;
 use super::problem::StepProblem;
 use crate::panics;
 use crate::transcript::What;
-use crate::waits::Observer;
 
 /// Gives back whatever a session has, in an aborted transaction and outside of one too.
 pub(crate) const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
 
-type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
+/// A step, and how many steps of other sessions wait as it begins.
+type Job<C> = (usize, Box<dyn FnOnce(&mut C) + Send>);
 
 /// A named session of a [`Scenario`](crate::Scenario), with a thread and a connection of its own.
 ///
@@ -41,9 +46,10 @@ pub struct Session<C> {
 impl<C> Session<C> {
     /// Does a step, and returns what it returns when it has ended.
     ///
-    /// It adds nothing to the step's own round trips. For a step that takes longer than 0.7 ms, the
-    /// server is asked on the observer's connection whether it waits, for the transcript. It opens
-    /// no transaction, and leaves the one that is open as the step leaves it.
+    /// It adds nothing to the step's own round trips, but one while others wait, as for
+    /// [`start`](Self::start). For a step that takes longer than 0.7 ms, the server is asked on the
+    /// observer's connection whether it waits, for the transcript. It opens no transaction, and
+    /// leaves the one that is open as the step leaves it.
     ///
     /// # Errors
     ///
@@ -66,6 +72,11 @@ impl<C> Session<C> {
     ///
     /// What keeps it from being launched is told by the methods of [`Pending`]. The step goes on
     /// if the value is dropped.
+    ///
+    /// If it begins while steps of other sessions have been seen to wait, it has a
+    /// `deadlock_timeout` of 30 ms or less, where the session was opened by a superuser: so a
+    /// deadlock is found soon, and in the step that closes the circle. That is one round trip, and
+    /// another one when the server's own is put back, before a later step.
     pub fn start<T, E>(
         &self,
         label: &str,
@@ -114,8 +125,10 @@ impl<C> Session<C> {
         let jobs = self.jobs.as_ref().ok_or(StepProblem::SessionEnded)?;
         let serial = self.execution.start(self.index, label)?;
         let (execution, index) = (Arc::clone(&self.execution), self.index);
+        let waiting = execution.waiting();
         let job = Box::new(move |conn: &mut C| execution.end(index, step(conn)));
-        jobs.send(job).map_err(|_| StepProblem::SessionEnded)?;
+        jobs.send((waiting, job))
+            .map_err(|_| StepProblem::SessionEnded)?;
         Ok(serial)
     }
 }
@@ -124,25 +137,46 @@ impl<C> Session<C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
 {
-    /// Begins the session's thread, on its connection.
+    /// Begins the session's thread, on its connection. A deadlock of such sessions is found soon, where
+    /// the role may set `deadlock_timeout`.
     pub(crate) fn open(
         execution: &Arc<Execution>,
         name: &str,
         mut conn: C,
     ) -> Result<Self, SessionError> {
-        let pid = conn.backend_pid().map_err(|error| SessionError::Connect {
-            session: name.to_owned(),
-            source: error.into(),
+        let asked = diesel::select(sql::<(Integer, Bool)>(
+            "pg_catalog.pg_backend_pid(), \
+             pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'",
+        ));
+        let (pid, is_superuser) = asked.get_result(&mut conn).map_err(|error: Error| {
+            let session = name.to_owned();
+            let source = error.into();
+            SessionError::Connect { session, source }
         })?;
-        Self::with_pid(execution, name, conn, pid)
+        let deadlocks = match is_superuser {
+            true => DeadlockTimeout::Usual,
+            false => DeadlockTimeout::Fixed,
+        };
+        Self::begin_thread(execution, name, conn, pid, deadlocks)
     }
 
-    /// Begins the session's thread, on its connection to a server process.
+    /// Begins the session's thread, on its connection to a server process, with the server's own
+    /// `deadlock_timeout`.
     pub(crate) fn with_pid(
         execution: &Arc<Execution>,
         name: &str,
         conn: C,
         pid: i32,
+    ) -> Result<Self, SessionError> {
+        Self::begin_thread(execution, name, conn, pid, DeadlockTimeout::Fixed)
+    }
+
+    fn begin_thread(
+        execution: &Arc<Execution>,
+        name: &str,
+        conn: C,
+        pid: i32,
+        deadlocks: DeadlockTimeout,
     ) -> Result<Self, SessionError> {
         let Some(index) = execution.enter(name, pid) else {
             return Err(SessionError::Duplicate {
@@ -154,7 +188,7 @@ where
         let thread = thread::Builder::new()
             // A name that no thread can have is no reason to panic.
             .name(format!("session {}", name.replace('\0', "")))
-            .spawn(move || work(conn, &jobs, ending))
+            .spawn(move || work(conn, &jobs, deadlocks, ending))
             .map_err(SessionError::Thread)?;
         Ok(Self {
             execution: Arc::clone(execution),
@@ -240,15 +274,17 @@ impl Drop for Ending {
     }
 }
 
-fn work<C>(conn: C, jobs: &Receiver<Job<C>>, _ending: Ending)
+fn work<C>(conn: C, jobs: &Receiver<Job<C>>, mut deadlocks: DeadlockTimeout, _ending: Ending)
 where
     C: LoadConnection<Backend = Pg>,
 {
     // A local, and so gone before the end is told.
     let mut conn = conn;
-    for job in jobs {
+    for (waiting, job) in jobs {
+        deadlocks.prepare(&mut conn, waiting);
         job(&mut conn);
     }
     // A connection that is lost has let go.
     let _ = conn.batch_execute(LET_GO);
+    deadlocks.put_back(&mut conn);
 }

@@ -96,10 +96,7 @@ impl State {
 
     /// Whether some sessions wait for each other in a circle, as was last seen.
     pub(super) fn is_deadlocked(&self) -> bool {
-        let mut waiting: Vec<(i32, &[i32])> = (self.present())
-            .filter(|task| task.is_running())
-            .filter_map(|task| Some((task.pid, &*task.step.as_ref()?.wait.as_ref()?.blockers)))
-            .collect();
+        let mut waiting: Vec<(i32, &[i32])> = self.waiting().collect();
         // Who waits for nobody that waits is in no circle, and so neither is who waits for that.
         loop {
             let pids: Vec<i32> = waiting.iter().map(|(pid, _)| *pid).collect();
@@ -108,6 +105,24 @@ impl State {
                 return !waiting.is_empty();
             }
         }
+    }
+
+    /// The processes of those that were seen to wait, and for which.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (i32, &[i32])> {
+        let running = self.present().filter(|task| task.is_running());
+        running.filter_map(|task| Some((task.pid, &*task.step.as_ref()?.wait.as_ref()?.blockers)))
+    }
+
+    /// The steps that are under way, not of these sessions, and were not seen to wait.
+    pub(super) fn others(&self, sessions: &[usize]) -> Vec<usize> {
+        let is_unseen = |task: &Task| {
+            let step = task.step.as_ref();
+            task.is_running() && step.is_some_and(|step| step.wait.is_none())
+        };
+        let others = (0..self.tasks.len()).filter(|session| !sessions.contains(session));
+        others
+            .filter(|&session| is_unseen(&self.tasks[session]))
+            .collect()
     }
 
     /// The processes of these sessions, and of all.

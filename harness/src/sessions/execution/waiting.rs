@@ -59,9 +59,20 @@ impl Execution {
                 look = state.next_look(&running);
                 continue;
             }
-            let look = (until == Until::Settled).then_some(look);
-            let next = [look, state.deadline].into_iter().flatten().min();
-            state = self.await_change(state, next);
+            let others = match until {
+                Until::Ended => state.others(sessions),
+                Until::OneEnded | Until::Settled => Vec::new(),
+            };
+            if !others.is_empty() && look <= now {
+                drop(state);
+                self.note_waits(&others);
+                state = self.state();
+                look = state.next_look(&others);
+                continue;
+            }
+            let looks = until == Until::Settled || !others.is_empty();
+            let next = [looks.then_some(look), state.deadline];
+            state = self.await_change(state, next.into_iter().flatten().min());
         }
         for &session in sessions {
             state.note_end(session);
@@ -84,6 +95,15 @@ impl Execution {
             self.note_wait(session, &waits);
         }
         Ok(true)
+    }
+
+    /// Looks which of these steps wait, for the transcript: one of them may be what closes a
+    /// circle, and nobody else asks about it before that is gone.
+    fn note_waits(&self, sessions: &[usize]) {
+        for &session in sessions {
+            // What keeps that from being seen is no reason to fail.
+            let _ = self.all_wait(&[session]);
+        }
     }
 
     /// Notes that a session waits, if that was not known, and says for what.
