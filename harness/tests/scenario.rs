@@ -195,7 +195,7 @@ fn deadlock_timeout(conn: &mut Conn) -> QueryResult<String> {
 fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_setting() {
     let database = database();
     let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let pool = Pool::builder().max_size(4).build(manager).unwrap();
     let scenario = Scenario::new(|| pool.get());
     let first = scenario.session("first").unwrap();
     let second = scenario.session("second").unwrap();
@@ -207,9 +207,18 @@ fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_set
     // The server's own is a second.
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(second.run("look", deadlock_timeout).unwrap(), "1s");
-    deadlock(&scenario, [&first, &second]);
-    drop((first, second, scenario));
-    let mut conns = [(); 3].map(|()| pool.get().unwrap());
+
+    // Of a step outside of a transaction, no rollback would undo it.
+    let third = scenario.session("third").unwrap();
+    let lock = |conn: &mut Conn| conn.advisory_xact_lock(1);
+    first.begin().unwrap();
+    first.run("lock 1", lock).unwrap();
+    let waits = second.assert_blocks("lock 1", move |conn| conn.transaction(lock));
+    assert_eq!(third.run("look", deadlock_timeout).unwrap(), "30ms");
+    first.commit().unwrap();
+    waits.join().unwrap();
+    drop((first, second, third, scenario));
+    let mut conns = [(); 4].map(|()| pool.get().unwrap());
     for conn in &mut conns {
         assert_eq!(deadlock_timeout(conn).unwrap(), "1s");
     }
