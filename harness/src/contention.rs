@@ -33,6 +33,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// `connect` must have a time limit of its own: the timeout begins when all are connected. A pool
 /// needs a connection more than there are contenders, if one of them may wait.
 ///
+/// A contender may take its lock on a connection of its own, such as a pool's, to the same database:
+/// its wait is seen all the same, where there are as many such waits as such contenders.
+///
 /// A contender that waits is let in as soon as it was seen: a wait with a timeout of its own shows
 /// as a wait, and not as a [`Timeout`](diesel_locks::LockError::Timeout), unless it ends within the few
 /// milliseconds before the server is asked. One that waits for somebody who is no contender is
@@ -281,8 +284,13 @@ where
     let outcome = Contention::new(connect)
         .timeout(timeout)
         .run(acquire_lock)?;
+    let idle = outcome.idle();
     match outcome.unsettled().len() {
         0 => Ok(outcome.into_errors()),
-        unsettled => Err(ContentionError::Timeout { unsettled, timeout }),
+        unsettled => Err(ContentionError::Timeout {
+            unsettled,
+            idle,
+            timeout,
+        }),
     }
 }

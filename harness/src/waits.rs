@@ -1,16 +1,17 @@
 //! Who waits for whom: the one place that asks the server, for all that the harness runs.
 
+mod queries;
+
 use std::time::{Duration, Instant};
 
-use diesel::backend::Backend;
 use diesel::connection::{Connection, SimpleConnection};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::query_dsl::methods::LoadQuery;
-use diesel::serialize::ToSql;
-use diesel::sql_types::{HasSqlType, Integer, Text};
+use diesel::sql_types::Integer;
 use diesel::{QueryResult, RunQueryDsl};
+
+use queries::{WaitedLock, Waits, WaitsBeside};
 
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
 const PATIENCE: Duration = Duration::from_micros(700);
@@ -29,26 +30,123 @@ pub(crate) fn next_look(begun: Instant) -> Instant {
     now + (now.saturating_duration_since(begun) / 8).clamp(POLL.0, POLL.1)
 }
 
-/// Who of `waiters` waits, and for whom of `all`; `None` unless each of them does, and will until
-/// somebody else changes that.
+/// What to find out.
+#[derive(Debug)]
+pub(crate) struct Question {
+    /// The sessions of which it is asked whether they wait.
+    pub(crate) sessions: Vec<i32>,
+    /// Those that are doing something, of all: these, and maybe others.
+    pub(crate) busy: Vec<i32>,
+    /// All that are of the test.
+    pub(crate) all: Vec<i32>,
+    /// The sessions that were seen to wait on a connection beside their own, and that one's.
+    pub(crate) beside: Vec<(i32, i32)>,
+    /// When the test began.
+    pub(crate) begun: Instant,
+}
+
+/// A session that waits.
+#[derive(Debug, Clone)]
+pub(crate) struct Wait {
+    pub(crate) session: i32,
+    /// The one that waits on the server: the same, or that of a connection beside it, which the
+    /// session's thread uses.
+    pub(crate) waiter: i32,
+    pub(crate) blockers: Vec<i32>,
+}
+
+/// The waits of the sessions; `None` unless each of them does wait for others of the test, and
+/// will until somebody else changes that.
 ///
 /// The server is asked twice: when it is asked once, a session may be seen to wait for one that
 /// was seen to wait a moment later, and that has let it go on in between.
 pub(crate) fn if_all_wait<O: Observer + ?Sized>(
     observer: &mut O,
-    waiters: &[i32],
-    all: &[i32],
-) -> QueryResult<Option<Vec<(i32, i32)>>> {
-    let mut waits = Vec::new();
-    for _ in 0..2 {
-        waits = observer.waits(waiters, all)?;
-        let waits_still = |pid| waits.iter().any(|&(waiter, _)| waiter == pid);
-        if !waiters.iter().copied().all(waits_still) {
-            return Ok(None);
+    question: &Question,
+) -> QueryResult<Option<Vec<Wait>>> {
+    match waits(observer, question)? {
+        Some(_) => waits(observer, question),
+        None => Ok(None),
+    }
+}
+
+/// Which of `busy` are idle on the server, and so hang elsewhere, if they do.
+pub(crate) fn idle<O: Observer + ?Sized>(observer: &mut O, busy: &[i32]) -> QueryResult<Vec<i32>> {
+    let rows = observer.waits_beside(busy, busy, Duration::ZERO)?;
+    let idle = rows.into_iter().filter(|(_, blocker)| *blocker == IDLE);
+    Ok(idle.map(|(session, _)| session).collect())
+}
+
+fn waits<O: Observer + ?Sized>(
+    observer: &mut O,
+    question: &Question,
+) -> QueryResult<Option<Vec<Wait>>> {
+    let rows = observer.waits(&question.sessions, &question.all)?;
+    let (mut waits, mut others) = (Vec::new(), Vec::new());
+    for &session in &question.sessions {
+        match blockers(&rows, session) {
+            blockers if blockers.is_empty() => others.push(session),
+            blockers => waits.push(Wait {
+                session,
+                waiter: session,
+                blockers,
+            }),
         }
     }
+    if others.is_empty() {
+        return Ok(Some(waits));
+    }
+    let since = question.begun.elapsed();
+    let rows = observer.waits_beside(&question.busy, &question.all, since)?;
+    let Some(beside) = waits_beside(&rows, &others, question) else {
+        return Ok(None);
+    };
+    waits.extend(beside);
     Ok(Some(waits))
 }
+
+/// Who of these waits on a connection beside its own; `None` unless each of them does.
+///
+/// A session that is doing something, and is idle on the server, does it elsewhere. Which of the
+/// other connections is whose, the server can't say; but when there are as many that wait as there
+/// are such sessions, all of them do.
+fn waits_beside(rows: &[(i32, i32)], sessions: &[i32], question: &Question) -> Option<Vec<Wait>> {
+    let known = |session| question.beside.iter().find(|(of, _)| *of == session);
+    let is_idle = |session: i32| rows.contains(&(session, IDLE));
+    let mut free: Vec<i32> = rows.iter().map(|(waiter, _)| *waiter).collect();
+    free.sort_unstable();
+    free.dedup();
+    free.retain(|&waiter| {
+        !question.busy.contains(&waiter) && question.beside.iter().all(|(_, of)| *of != waiter)
+    });
+    let elsewhere = question.busy.iter().copied();
+    let elsewhere = elsewhere.filter(|&busy| is_idle(busy) && known(busy).is_none());
+    if free.len() < elsewhere.count() {
+        return None;
+    }
+    let mut free = free.into_iter();
+    let wait = |&session: &i32| {
+        let waiter = match known(session) {
+            Some((_, waiter)) => *waiter,
+            None => free.next()?,
+        };
+        let blockers = blockers(rows, waiter);
+        (is_idle(session) && !blockers.is_empty()).then_some(Wait {
+            session,
+            waiter,
+            blockers,
+        })
+    };
+    sessions.iter().map(wait).collect()
+}
+
+fn blockers(rows: &[(i32, i32)], waiter: i32) -> Vec<i32> {
+    let rows = rows.iter().filter(|(of, _)| *of == waiter);
+    rows.map(|(_, blocker)| *blocker).collect()
+}
+
+/// Stands for a blocker where a session is idle: no process has this number.
+const IDLE: i32 = 0;
 
 /// How to stop a session.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +167,15 @@ pub trait Observer: SimpleConnection {
     /// Who of `waiters` waits, and for whom of `all`.
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>>;
 
+    /// Which of `busy` are idle, with [`IDLE`]; and who else waits in their database, of those that
+    /// have done something for so long, and for whom of `all` or of those.
+    fn waits_beside(
+        &mut self,
+        busy: &[i32],
+        all: &[i32],
+        since: Duration,
+    ) -> QueryResult<Vec<(i32, i32)>>;
+
     /// The lock that a session waits for, in words; empty where it does not wait for one.
     fn waited_lock(&mut self, waiter: i32) -> QueryResult<String>;
 
@@ -81,6 +188,7 @@ where
     C: Connection,
     for<'q> SqlLiteral<Integer>: LoadQuery<'q, C, i32>,
     for<'q> Waits: LoadQuery<'q, C, (i32, i32)>,
+    for<'q> WaitsBeside: LoadQuery<'q, C, (i32, i32)>,
     for<'q> WaitedLock: LoadQuery<'q, C, String>,
 {
     fn backend_pid(&mut self) -> QueryResult<i32> {
@@ -90,6 +198,20 @@ where
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>> {
         let (waiters, all) = (array(waiters), array(all));
         Waits { waiters, all }.load(self)
+    }
+
+    fn waits_beside(
+        &mut self,
+        busy: &[i32],
+        all: &[i32],
+        since: Duration,
+    ) -> QueryResult<Vec<(i32, i32)>> {
+        let query = WaitsBeside {
+            busy: array(busy),
+            all: array(all),
+            seconds: since.as_secs_f64().to_string(),
+        };
+        query.load(self)
     }
 
     fn waited_lock(&mut self, waiter: i32) -> QueryResult<String> {
@@ -111,82 +233,4 @@ where
 fn array(pids: &[i32]) -> String {
     let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
     format!("{{{}}}", pids.join(","))
-}
-
-/// One row for each waiter and each session that it waits for.
-///
-/// It reads no table, so that no lock can hold it up.
-#[derive(Debug, QueryId)]
-pub struct Waits {
-    waiters: String,
-    all: String,
-}
-
-impl Query for Waits {
-    type SqlType = (Integer, Integer);
-}
-
-impl<C> RunQueryDsl<C> for Waits {}
-
-impl<DB> QueryFragment<DB> for Waits
-where
-    DB: Backend + HasSqlType<Text>,
-    String: ToSql<Text, DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql("SELECT DISTINCT waiter, blocker FROM unnest(");
-        out.push_bind_param::<Text, _>(&self.waiters)?;
-        out.push_sql(
-            "::integer[]) AS waiter, unnest(pg_blocking_pids(waiter) || \
-             pg_safe_snapshot_blocking_pids(waiter)) AS blocker WHERE blocker = ANY (",
-        );
-        out.push_bind_param::<Text, _>(&self.all)?;
-        out.push_sql("::integer[])");
-        Ok(())
-    }
-}
-
-/// What a session waits for; no row where that is no lock, but a safe snapshot.
-#[derive(Debug, QueryId)]
-pub struct WaitedLock {
-    waiter: i32,
-}
-
-impl Query for WaitedLock {
-    type SqlType = Text;
-}
-
-impl<C> RunQueryDsl<C> for WaitedLock {}
-
-impl<DB> QueryFragment<DB> for WaitedLock
-where
-    DB: Backend + HasSqlType<Integer>,
-    i32: ToSql<Integer, DB>,
-{
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        // Who waits for a row waits for the transaction that locked it, and has the row's own
-        // lock meanwhile. To find a table's name may take a lock that a session has: the name
-        // depends on the timeout, so that it is looked up when that is set.
-        out.push_sql(
-            "WITH timeout AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS t), \
-             locks AS (SELECT pg_locks.*, \
-             CASE WHEN t IS NOT NULL THEN relation::regclass::text END AS name \
-             FROM pg_locks CROSS JOIN timeout WHERE pid = ",
-        );
-        out.push_bind_param::<Integer, _>(&self.waiter)?;
-        out.push_sql(
-            ") SELECT mode || ' on ' || CASE locktype \
-             WHEN 'relation' THEN name \
-             WHEN 'tuple' THEN 'a row of ' || name \
-             WHEN 'transactionid' THEN coalesce((SELECT 'a row of ' || min(name) FROM locks \
-             WHERE locktype = 'tuple' AND granted), 'a transaction') \
-             WHEN 'virtualxid' THEN 'a transaction' \
-             WHEN 'advisory' THEN 'advisory lock ' || CASE objsubid \
-             WHEN 1 THEN ((classid::bigint << 32) | objid::bigint)::text \
-             ELSE format('(%s, %s)', \
-             (classid::bigint << 32 >> 32)::text, (objid::bigint << 32 >> 32)::text) END \
-             ELSE locktype END FROM locks WHERE NOT granted LIMIT 1",
-        );
-        Ok(())
-    }
 }

@@ -4,8 +4,8 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -139,6 +139,48 @@ fn a_wait_for_a_safe_snapshot_is_seen() {
 }
 
 #[test]
+fn contenders_that_use_connections_of_their_own_are_seen_to_wait() {
+    let database = database();
+    let begun = Instant::now();
+    let outcome = Contention::new(|| PgConnection::establish(database.url()))
+        .contenders(3)
+        .run_scoped(|_, hold| {
+            connect(&database).transaction(|own| {
+                wait_for_account(own)?;
+                hold.until_settled();
+                Ok::<_, LockError>(())
+            })
+        })
+        .unwrap();
+    assert_eq!(outcome.to_string(), "1 granted, 2 waited");
+    assert!(matches!(outcome.afterwards(), [Ok(()), Ok(())]));
+    assert!(begun.elapsed() < AT_ONCE);
+}
+
+#[test]
+fn a_contender_that_hangs_elsewhere_is_told_to_be_idle_on_the_server() {
+    let database = database();
+    let short = Duration::from_millis(300);
+    let (sender, receiver) = mpsc::channel::<()>();
+    let receiver = Mutex::new(receiver);
+    let outcome = Contention::new(|| PgConnection::establish(database.url()))
+        .timeout(short)
+        .run_scoped(|_, hold| {
+            if receiver.lock().unwrap().recv_timeout(3 * short).is_err() {
+                hold.until_settled();
+            }
+            Ok::<_, LockError>(())
+        })
+        .unwrap();
+    assert_eq!(
+        outcome.to_string(),
+        "0 granted, 2 not settled in time (2 idle on the server)"
+    );
+    assert_eq!(outcome.idle(), 2);
+    drop(sender);
+}
+
+#[test]
 fn what_a_waiter_runs_into_is_told() {
     let database = database();
     let outcome = Contention::new(|| PgConnection::establish(database.url()))
@@ -260,7 +302,7 @@ fn a_contender_that_waits_for_an_outsider_runs_into_the_timeout_and_is_ended() {
         .unwrap_err();
     assert!(matches!(
         error,
-        ContentionError::Timeout { unsettled: 2, timeout } if timeout == short
+        ContentionError::Timeout { unsettled: 2, timeout, .. } if timeout == short
     ));
 }
 

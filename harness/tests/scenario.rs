@@ -3,6 +3,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -259,6 +260,76 @@ fn who_may_not_set_deadlock_timeout_keeps_the_transaction() {
     drop((sessions, scenario));
     conn.batch_execute(&role.replace("SET SESSION AUTHORIZATION", "DROP ROLE"))
         .unwrap();
+}
+
+#[test]
+fn a_step_that_waits_on_a_connection_of_its_own_is_seen_to() {
+    let database = database();
+    let manager = ConnectionManager::<PgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let lock = |conn: &mut Conn| conn.transaction(|conn| conn.advisory_xact_lock(1));
+    let scenario = Scenario::new(sessions(&database));
+    let [first, second, third] =
+        ["first", "second", "third"].map(|name| scenario.session(name).unwrap());
+    let own = pool.clone();
+    let held = first.run("lock on its own", move |_| {
+        let mut conn = own.get()?;
+        begin(&mut conn)?;
+        conn.advisory_xact_lock(1)?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(conn)
+    });
+    let mut held = held.unwrap();
+
+    let own = pool.clone();
+    let mut waits = second.start("lock on its own", move |_| lock(&mut own.get().unwrap()));
+    // There is one that waits; which does not mean that another one does.
+    let (sender, receiver) = mpsc::channel::<()>();
+    let mut busy = third.start("wait for nothing on the server", move |_| {
+        receiver.recv_timeout(Duration::from_millis(300))
+    });
+    assert!(busy.wait_blocked().is_err());
+    assert_eq!(
+        waits.wait_blocked().unwrap().lock(),
+        "ExclusiveLock on advisory lock 1"
+    );
+    drop(sender);
+    let own = pool.clone();
+    let mut too = third.start("lock on its own too", move |_| {
+        lock(&mut own.get().unwrap())
+    });
+    too.wait_blocked().unwrap();
+    // Of who waits for its turn, it is known who is before it.
+    let transcript = scenario.transcript().to_string();
+    assert!(transcript.contains("waits for second"), "{transcript}");
+
+    commit(&mut held).unwrap();
+    waits.join().unwrap();
+    too.join().unwrap();
+}
+
+#[test]
+fn a_step_that_hangs_elsewhere_ends_in_time_and_is_told_to_be_idle_on_the_server() {
+    let database = database();
+    let mut outsider = support::connect(&database);
+    begin(&mut outsider).unwrap();
+    outsider.advisory_xact_lock(1).unwrap();
+    let limit = Duration::from_millis(300);
+    let scenario = Scenario::new(sessions(&database)).timeout(limit);
+    let first = scenario.session("first").unwrap();
+    let mut own = support::connect(&database);
+    let begun = Instant::now();
+    let ended = first.run("lock on its own", move |_| {
+        own.transaction(|conn| conn.advisory_xact_lock(1))
+    });
+    assert!(begun.elapsed() < 4 * limit, "{:?}", begun.elapsed());
+    let text = ended.as_ref().unwrap_err().to_string();
+    assert!(
+        text.contains("while its session was idle on the server"),
+        "{text}"
+    );
+    let (problem, _) = problem(ended);
+    assert!(matches!(problem, StepProblem::TimedOut { idle: true, .. }));
+    commit(&mut outsider).unwrap();
 }
 
 #[test]

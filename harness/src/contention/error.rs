@@ -27,10 +27,14 @@ pub enum ContentionError {
     Thread(#[source] io::Error),
     /// The test is broken: contenders had neither failed, nor been granted the lock, nor been
     /// seen to wait for one another when the time was over.
-    #[error("{unsettled} contenders had not settled after {timeout:?}")]
+    #[error(
+        "{unsettled} contenders had not settled after {timeout:?}, {idle} of them idle on the server"
+    )]
     Timeout {
         /// How many.
         unsettled: usize,
+        /// How many of them were [idle on the server](crate::Outcome::idle).
+        idle: usize,
         /// The time that they had.
         timeout: Duration,
     },

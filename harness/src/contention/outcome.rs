@@ -5,6 +5,8 @@ use std::fmt;
 pub(super) enum Standing {
     /// It was making its attempt, and no wait was seen.
     Unsettled,
+    /// As `Unsettled`, and its session was idle on the server.
+    Idle,
     /// It was making its attempt, and waited for another contender.
     Waiting,
     /// It held the lock.
@@ -23,6 +25,7 @@ pub struct Outcome<E> {
     endings: Vec<Result<(), E>>,
     afterwards: Vec<Result<(), E>>,
     unsettled: Vec<Result<(), E>>,
+    idle: usize,
 }
 
 impl<E> Outcome<E> {
@@ -32,15 +35,17 @@ impl<E> Outcome<E> {
             endings: Vec::new(),
             afterwards: Vec::new(),
             unsettled: Vec::new(),
+            idle: 0,
         }
     }
 
     pub(super) fn add(&mut self, standing: Standing, result: Result<(), E>) {
+        self.idle += usize::from(standing == Standing::Idle);
         match (standing, result) {
             (Standing::Ended, Err(error)) => self.errors.push(error),
             (Standing::Ended | Standing::Holding, result) => self.endings.push(result),
             (Standing::Waiting, result) => self.afterwards.push(result),
-            (Standing::Unsettled, result) => self.unsettled.push(result),
+            (Standing::Unsettled | Standing::Idle, result) => self.unsettled.push(result),
         }
     }
 
@@ -65,6 +70,14 @@ impl<E> Outcome<E> {
     /// contender, or was not to be seen, as on a backend other than PostgreSQL.
     pub fn unsettled(&self) -> &[Result<(), E>] {
         &self.unsettled
+    }
+
+    /// How many of those that had not settled were idle on the server when the time was over.
+    ///
+    /// Such a contender hung elsewhere: in its own code, or on a connection of its own, where it
+    /// waited for something that is not of the test. It is 0 on a backend other than PostgreSQL.
+    pub fn idle(&self) -> usize {
+        self.idle
     }
 
     /// What became of those that waited, once the others had let go.
@@ -105,6 +118,9 @@ impl<E> fmt::Display for Outcome<E> {
                 write!(f, ", {count} {what}")?;
             }
         }
-        Ok(())
+        match self.idle {
+            0 => Ok(()),
+            idle => write!(f, " ({idle} idle on the server)"),
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::error::ContentionError;
 use super::hold::Event;
 use super::outcome::Standing;
 use crate::connection::HarnessConnection;
-use crate::waits::{Stop, if_all_wait, next_look};
+use crate::waits::{Question, Stop, idle, if_all_wait, next_look};
 
 /// How long to listen to the contenders before the server is asked who waits: an attempt that
 /// ends at once never costs the connection that it takes to ask.
@@ -25,6 +25,8 @@ pub(super) struct Standings<C, F> {
     events: Receiver<Event>,
     connect: F,
     observer: Option<C>,
+    /// When the attempts began.
+    begun: Instant,
 }
 
 impl<C, F> Standings<C, F>
@@ -40,6 +42,7 @@ where
             events,
             connect,
             observer: None,
+            begun: Instant::now(),
         }
     }
 
@@ -57,18 +60,17 @@ where
         deadline: Option<Instant>,
     ) -> Result<Vec<Standing>, ContentionError> {
         let observable = self.pids.iter().all(Option::is_some);
-        let begun = Instant::now();
-        let mut look = observable.then(|| begun + PATIENCE);
+        let mut look = observable.then(|| self.begun + PATIENCE);
         while self.standings.contains(&Standing::Unsettled) {
             let next = [look, deadline].into_iter().flatten().min();
             if self.hear(next) {
                 continue;
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                break;
+                return Ok(self.with_idle());
             }
             self.look()?;
-            look = Some(next_look(begun));
+            look = Some(next_look(self.begun));
         }
         Ok(self.standings.clone())
     }
@@ -111,6 +113,24 @@ where
         true
     }
 
+    /// How the contenders stand when the time is over.
+    fn with_idle(&mut self) -> Vec<Standing> {
+        let unsettled = self.pids_that(|standing| standing == Standing::Unsettled);
+        let mut standings = self.standings.clone();
+        // Where the server can't be asked, that is not known.
+        let observer = (!unsettled.is_empty())
+            .then(|| self.observer().ok())
+            .flatten();
+        let idle = observer.and_then(|observer| idle(observer, &unsettled).ok());
+        let idle = idle.unwrap_or_default();
+        for (standing, pid) in standings.iter_mut().zip(&self.pids) {
+            if *standing == Standing::Unsettled && pid.is_some_and(|pid| idle.contains(&pid)) {
+                *standing = Standing::Idle;
+            }
+        }
+        standings
+    }
+
     /// Asks the server who waits.
     ///
     /// One that does is settled only if all others are: what it waits for may be something that
@@ -118,7 +138,14 @@ where
     fn look(&mut self) -> Result<(), ContentionError> {
         let all: Vec<i32> = self.pids.iter().flatten().copied().collect();
         let unsettled = self.pids_that(|standing| standing == Standing::Unsettled);
-        let waits = if_all_wait(self.observer()?, &unsettled, &all)
+        let question = Question {
+            busy: unsettled.clone(),
+            sessions: unsettled,
+            all,
+            beside: Vec::new(),
+            begun: self.begun,
+        };
+        let waits = if_all_wait(self.observer()?, &question)
             .map_err(|error| ContentionError::Observe(error.into()))?;
         if waits.is_some() {
             for standing in &mut self.standings {

@@ -206,8 +206,8 @@ impl Execution {
 
     /// What became of the step of this number, if it was stopped because the time was over.
     pub(crate) fn given_up(&self, session: usize, serial: u64) -> Option<StepProblem> {
-        match self.state().tasks[session].given_up {
-            Some((step, after)) if step == serial => Some(StepProblem::TimedOut { after }),
+        match &self.state().tasks[session].given_up {
+            Some((step, problem)) if *step == serial => Some(problem.clone()),
             _ => None,
         }
     }

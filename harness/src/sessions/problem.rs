@@ -2,15 +2,20 @@ use std::time::Duration;
 
 use super::blocked::Blocked;
 
+const IDLE: &str = ", while its session was idle on the server";
+
 /// What is wrong with a step of a session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StepProblem {
     /// It had not ended when the time was over, and was cancelled.
-    #[error("had not ended after {after:?}")]
+    #[error("had not ended after {after:?}{}", if *idle { IDLE } else { "" })]
     TimedOut {
         /// The time that the test had taken by then.
         after: Duration,
+        /// Whether its session was idle on the server: the step hung in its own code, or on a
+        /// connection of its own.
+        idle: bool,
     },
     /// It panicked.
     #[error("panicked: {message}")]

@@ -1,10 +1,11 @@
 //! What is known of the sessions of a test.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::sessions::blocked::Blocked;
+use crate::sessions::problem::StepProblem;
 use crate::transcript::{Transcript, What};
-use crate::waits;
+use crate::waits::{self, Question};
 
 /// The sessions of a test, and what has happened.
 pub(super) struct State {
@@ -22,8 +23,8 @@ pub(super) struct Task {
     pub(super) step: Option<Step>,
     /// How many steps it has begun.
     pub(super) serial: u64,
-    /// The number of the last step that was stopped because the time was over, and the time.
-    pub(super) given_up: Option<(u64, Duration)>,
+    /// The number of the last step that was stopped because the time was over, and what is told.
+    pub(super) given_up: Option<(u64, StepProblem)>,
     pub(super) gone: bool,
 }
 
@@ -37,6 +38,8 @@ pub(super) struct Step {
 
 /// For whom, and for what, a step was last seen to wait.
 pub(super) struct Wait {
+    /// Its session, or that of a connection beside it.
+    pub(super) waiter: i32,
     pub(super) blockers: Vec<i32>,
     pub(super) blocked: Blocked,
 }
@@ -96,21 +99,24 @@ impl State {
 
     /// Whether some sessions wait for each other in a circle, as was last seen.
     pub(super) fn is_deadlocked(&self) -> bool {
-        let mut waiting: Vec<(i32, &[i32])> = self.waiting().collect();
+        let mut waiting: Vec<(&Task, &Wait)> = self.waiting().collect();
         // Who waits for nobody that waits is in no circle, and so neither is who waits for that.
         loop {
-            let pids: Vec<i32> = waiting.iter().map(|(pid, _)| *pid).collect();
-            waiting.retain(|(_, blockers)| blockers.iter().any(|blocker| pids.contains(blocker)));
+            let pids: Vec<[i32; 2]> = (waiting.iter())
+                .map(|(task, wait)| [task.pid, wait.waiter])
+                .collect();
+            let waits = |blocker: &i32| pids.iter().any(|pids| pids.contains(blocker));
+            waiting.retain(|(_, wait)| wait.blockers.iter().any(waits));
             if waiting.len() == pids.len() {
                 return !waiting.is_empty();
             }
         }
     }
 
-    /// The processes of those that were seen to wait, and for which.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (i32, &[i32])> {
+    /// Those that were seen to wait, and how.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Task, &Wait)> {
         let running = self.present().filter(|task| task.is_running());
-        running.filter_map(|task| Some((task.pid, &*task.step.as_ref()?.wait.as_ref()?.blockers)))
+        running.filter_map(|task| Some((task, task.step.as_ref()?.wait.as_ref()?)))
     }
 
     /// The steps that are under way, not of these sessions, and were not seen to wait.
@@ -125,19 +131,28 @@ impl State {
             .collect()
     }
 
-    /// The processes of these sessions, and of all.
-    pub(super) fn pids(&self, sessions: &[usize]) -> (Vec<i32>, Vec<i32>) {
-        let of = |&session: &usize| self.tasks[session].pid;
-        (
-            sessions.iter().map(of).collect(),
-            self.present().map(|task| task.pid).collect(),
-        )
+    /// Whether these sessions wait, for the server.
+    pub(super) fn question(&self, sessions: &[usize]) -> Question {
+        let busy = self.present().filter(|task| task.is_running());
+        let beside = self.waiting().map(|(task, wait)| (task.pid, wait.waiter));
+        Question {
+            sessions: (sessions.iter().map(|&session| self.tasks[session].pid)).collect(),
+            busy: busy.map(|task| task.pid).collect(),
+            all: self.present().map(|task| task.pid).collect(),
+            beside: beside
+                .filter(|(session, waiter)| session != waiter)
+                .collect(),
+            begun: self.begun,
+        }
     }
 
     pub(super) fn names(&self, pids: &[i32]) -> Vec<String> {
         let tasks = self.present();
         tasks
-            .filter(|task| pids.contains(&task.pid))
+            .filter(|task| {
+                let (pid, waiter) = task.processes();
+                pids.contains(&pid) || pids.contains(&waiter)
+            })
             .map(|task| task.name.clone())
             .collect()
     }
@@ -149,6 +164,12 @@ impl State {
 }
 
 impl Task {
+    /// Its session's, and that of the connection on which it was seen to wait.
+    pub(super) fn processes(&self) -> (i32, i32) {
+        let wait = self.step.as_ref().and_then(|step| step.wait.as_ref());
+        (self.pid, wait.map_or(self.pid, |wait| wait.waiter))
+    }
+
     pub(super) fn is_running(&self) -> bool {
         !self.gone && self.step.as_ref().is_some_and(|step| step.ended.is_none())
     }

@@ -11,13 +11,16 @@ use crate::sessions::blocked::Blocked;
 use crate::sessions::error::SessionError;
 use crate::sessions::problem::StepProblem;
 use crate::transcript::What;
-use crate::waits::{Stop, if_all_wait};
+use crate::waits::{self, Stop, if_all_wait};
 
 /// How long to stay awake for a step that may end in a moment.
 const AWAKE: Duration = Duration::from_micros(400);
 
 /// How long a step has to end when it was cancelled, and then when its session was ended.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long it has where there is nothing to be cancelled.
+const SHORT_GRACE: Duration = Duration::from_millis(50);
 
 impl Execution {
     /// Waits for the steps that these sessions do.
@@ -83,8 +86,8 @@ impl Execution {
     /// Whether all of these steps wait for sessions of the test, and will until another step
     /// changes that.
     fn all_wait(&self, running: &[usize]) -> Result<bool, SessionError> {
-        let (waiters, all) = self.state().pids(running);
-        let waits = self.observe(|observer| if_all_wait(observer, &waiters, &all))?;
+        let question = self.state().question(running);
+        let waits = self.observe(|observer| if_all_wait(observer, &question))?;
         let Some(waits) = waits else {
             return Ok(false);
         };
@@ -92,7 +95,10 @@ impl Execution {
             return Ok(false);
         }
         for &session in running {
-            self.note_wait(session, &waits);
+            let pid = self.state().tasks[session].pid;
+            if let Some(wait) = waits.iter().find(|wait| wait.session == pid) {
+                self.note_wait(session, wait);
+            }
         }
         Ok(true)
     }
@@ -107,18 +113,12 @@ impl Execution {
     }
 
     /// Notes that a session waits, if that was not known, and says for what.
-    fn note_wait(&self, session: usize, waits: &[(i32, i32)]) {
+    fn note_wait(&self, session: usize, seen: &waits::Wait) {
         let mut state = self.state();
-        let pid = state.tasks[session].pid;
-        let blockers: Vec<i32> = waits
-            .iter()
-            .filter(|(waiter, _)| *waiter == pid)
-            .map(|(_, blocker)| *blocker)
-            .collect();
+        let (waiter, blockers) = (seen.waiter, seen.blockers.clone());
         let known = |step: &Step| {
-            step.wait
-                .as_ref()
-                .is_some_and(|wait| wait.blockers == blockers)
+            let wait = step.wait.as_ref();
+            wait.is_some_and(|wait| (wait.waiter, &wait.blockers) == (waiter, &blockers))
         };
         if state.tasks[session].step.as_ref().is_none_or(known) {
             return;
@@ -127,7 +127,7 @@ impl Execution {
         // What the lock is called is not worth failing for.
         let lock = match self.names_locks {
             true => self
-                .observe(|observer| observer.waited_lock(pid))
+                .observe(|observer| observer.waited_lock(waiter))
                 .unwrap_or_default(),
             false => String::new(),
         };
@@ -139,6 +139,7 @@ impl Execution {
             return;
         };
         step.wait = Some(Wait {
+            waiter,
             blockers,
             blocked: blocked.clone(),
         });
@@ -149,40 +150,46 @@ impl Execution {
 
     /// Stops the step of a session for which the time is over.
     fn give_up(&self, session: usize) -> SessionError {
-        self.stop(session);
+        let idle = self.stop(session);
         let mut state = self.state();
         let now = Instant::now();
         let after = now - state.begun;
+        let problem = StepProblem::TimedOut { after, idle };
         let task = &mut state.tasks[session];
-        task.given_up = Some((task.serial, after));
+        task.given_up = Some((task.serial, problem.clone()));
         let label = match task.step.take() {
             Some(step) => step.label,
             None => String::new(),
         };
         state.note(session, now, &label, What::TimedOut);
         drop(state);
-        self.error(session, &label, StepProblem::TimedOut { after })
+        self.error(session, &label, problem)
     }
 
-    /// Has the server cancel what the session does, or else end the session.
-    pub(crate) fn stop(&self, session: usize) {
-        let pid = self.state().tasks[session].pid;
+    /// Has the server cancel what the session does, or else end the session, and says whether it
+    /// was idle on the server: then there is nothing there to be cancelled, nor to wait for.
+    pub(crate) fn stop(&self, session: usize) -> bool {
+        let (pid, waiter) = self.state().tasks[session].processes();
+        let idle = self.observe(|observer| waits::idle(observer, &[pid]));
+        let idle = waiter == pid && idle.is_ok_and(|idle| idle.contains(&pid));
+        let grace = if idle { SHORT_GRACE } else { GRACE };
         for stop in [Stop::Cancel, Stop::Terminate] {
             // Where the server can't be reached, the step ends by itself, or not at all.
-            let stopped = self.observe(|observer| observer.stop(pid, stop));
-            if stopped.is_err() || self.within_grace(session, |task| !task.is_running()) {
+            let stopped = self.observe(|observer| observer.stop(waiter, stop));
+            if stopped.is_err() || self.within(grace, session, |task| !task.is_running()) {
                 break;
             }
         }
+        idle
     }
 
     /// Waits for the session's thread to end, and says whether it has.
     pub(crate) fn has_left(&self, session: usize) -> bool {
-        self.within_grace(session, |task| task.gone)
+        self.within(GRACE, session, |task| task.gone)
     }
 
-    fn within_grace(&self, session: usize, is_so: impl Fn(&Task) -> bool) -> bool {
-        let deadline = Instant::now() + GRACE;
+    fn within(&self, grace: Duration, session: usize, is_so: impl Fn(&Task) -> bool) -> bool {
+        let deadline = Instant::now() + grace;
         let mut state = self.state();
         while !is_so(&state.tasks[session]) {
             if deadline <= Instant::now() {
