@@ -10,6 +10,9 @@ pub struct Blocked {
 impl Blocked {
     /// The names of the sessions that it waits for, in the order in which they were opened: those
     /// that hold the lock, and those that wait for it and are to have it first.
+    ///
+    /// It is empty where a step holds the lock on a connection of its own, such as a pool's: the
+    /// server can't say whose that is.
     pub fn by(&self) -> &[String] {
         &self.by
     }
@@ -25,7 +28,10 @@ impl Blocked {
 /// In words: `waits for first: ShareLock on a row of accounts`.
 impl fmt::Display for Blocked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "waits for {}", self.by.join(", "))?;
+        match self.by.as_slice() {
+            [] => f.write_str("waits for a connection that is no session's")?,
+            by => write!(f, "waits for {}", by.join(", "))?,
+        }
         match self.lock.as_str() {
             "" => Ok(()),
             lock => write!(f, ": {lock}"),

@@ -49,6 +49,8 @@ impl<T, E> Pending<T, E> {
     /// The server is asked on the observer's connection, 0.7 ms after the step began
     /// for the first time, and then less and less often; twice when it says yes, and once more for
     /// what. Waits for anything else do not count, such as sessions that are not of the scenario.
+    /// A step that waits on a connection of its own, such as a pool's, to the same database, is
+    /// seen to, unless another session's step is busy with something that is not on the server.
     ///
     /// # Errors
     ///
