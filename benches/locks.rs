@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
+use diesel_locks_harness::TestDatabase;
 
 const ROUNDS: usize = 21;
 const PAIRS: u32 = 4_000;

@@ -14,8 +14,8 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
 use diesel_locks::LockError;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
+use diesel_locks_harness::TestDatabase;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use schema::jobs;
 

@@ -97,7 +97,8 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::{AdvisoryLock, LockError, harness::TestDatabase, prelude::*};
+/// use diesel_locks::{AdvisoryLock, LockError, prelude::*};
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let database = TestDatabase::new()?;
@@ -186,7 +187,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     ///
     /// ```
     /// use diesel::prelude::*;
-    /// use diesel_locks::{LockError, harness::TestDatabase, prelude::*};
+    /// use diesel_locks::{LockError, prelude::*};
+    /// use diesel_locks_harness::TestDatabase;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = TestDatabase::new()?;
@@ -241,7 +243,8 @@ pub trait AdvisoryLockExt: LoadConnection<Backend = Pg> + Sized {
     ///
     /// ```
     /// use diesel::prelude::*;
-    /// use diesel_locks::{LockError, LockTarget, harness::TestDatabase, prelude::*};
+    /// use diesel_locks::{LockError, LockTarget, prelude::*};
+    /// use diesel_locks_harness::TestDatabase;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = TestDatabase::new()?;

@@ -1,22 +1,17 @@
-mod chain;
 mod classify;
-mod english;
+mod condition;
 mod messages;
+mod target;
 
-use std::fmt;
 use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel::result::Error;
 
 use crate::{AdvisoryLock, Wait};
-pub(crate) use chain::is_retryable;
-#[cfg(feature = "harness")]
-pub(crate) use chain::{chain, is_contention, is_deadlock, words};
-use classify::Condition;
-#[cfg(feature = "harness")]
-pub(crate) use classify::is_empty_query;
-pub use english::use_english_messages;
+use classify::{Class, classify};
+pub use condition::Condition;
+pub use target::{DeadlockedProcess, LockTarget};
 
 /// Why a lock was not taken, not kept, or not let go.
 ///
@@ -27,12 +22,13 @@ pub use english::use_english_messages;
 /// PostgreSQL's SQLSTATE cannot be had from Diesel 2.3, so the classification reads the server's
 /// messages, in the languages of PostgreSQL's own catalogues. Translations change between minor
 /// releases; what is not recognised is [`Database`](Self::Database), with Diesel's error
-/// untouched. [`use_english_messages`] makes a server speak English, which never changes, and an
+/// untouched. [`use_english_messages`](crate::use_english_messages) makes a server speak English, which never changes, and an
 /// administrator makes that permanent with one statement: `ALTER ROLE app SET lc_messages = 'C'`.
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::{LockError, harness::TestDatabase, prelude::*};
+/// use diesel_locks::{LockError, prelude::*};
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// fn lead(conn: &mut PgConnection) -> Result<&'static str, LockError> {
 ///     match conn.advisory_lock_nowait("gold_leader") {
@@ -172,19 +168,36 @@ pub enum LockError {
 }
 
 impl LockError {
+    /// What it says of a lock, without the details; `None` where that is nothing, as of a query
+    /// that is wrong. [`condition`](crate::condition()) asks the same of an error that wraps this
+    /// one.
+    pub fn condition(&self) -> Option<Condition> {
+        Some(match self {
+            Self::NotAvailable { .. } => Condition::NotAvailable,
+            Self::Timeout { .. } => Condition::Timeout,
+            Self::Deadlock { .. } => Condition::Deadlock,
+            Self::SerializationFailure { .. } => Condition::SerializationFailure,
+            Self::StatementTimeout { .. } => Condition::StatementTimeout,
+            Self::Canceled { .. } => Condition::Canceled,
+            Self::NotInTransaction => Condition::NotInTransaction,
+            Self::TransactionAborted { .. } => Condition::TransactionAborted,
+            Self::NotHeld { .. } => Condition::NotHeld,
+            Self::SessionChanged { .. } => Condition::SessionChanged,
+            Self::ConnectionLost { .. } => Condition::ConnectionLost,
+            _ => return None,
+        })
+    }
+
     /// Whether another session was in the way: [`NotAvailable`](Self::NotAvailable) or
     /// [`Timeout`](Self::Timeout).
     pub fn is_contention(&self) -> bool {
-        matches!(self, Self::NotAvailable { .. } | Self::Timeout { .. })
+        self.condition().is_some_and(Condition::is_contention)
     }
 
     /// Whether the same transaction, run again from its start, may well succeed:
     /// [`Deadlock`](Self::Deadlock) or [`SerializationFailure`](Self::SerializationFailure).
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Deadlock { .. } | Self::SerializationFailure { .. }
-        )
+        self.condition().is_some_and(Condition::is_retryable)
     }
 
     /// For the methods that begin with `try_`.
@@ -213,30 +226,40 @@ impl LockError {
     }
 }
 
-/// Whether `error` will become [`LockError::TransactionAborted`].
-pub(crate) fn is_transaction_aborted(error: &Error) -> bool {
-    classify::condition(error) == Condition::TransactionAborted
+/// The [`LockError::condition`] of what `error` will become.
+pub(crate) fn condition_of(error: &Error) -> Option<Condition> {
+    Some(match classify(error) {
+        Class::NotAvailable(_) => Condition::NotAvailable,
+        Class::LockTimeout => Condition::Timeout,
+        Class::Deadlock { .. } => Condition::Deadlock,
+        Class::SerializationFailure => Condition::SerializationFailure,
+        Class::StatementTimeout => Condition::StatementTimeout,
+        Class::Canceled => Condition::Canceled,
+        Class::TransactionAborted => Condition::TransactionAborted,
+        Class::ConnectionLost => Condition::ConnectionLost,
+        Class::Unknown => return None,
+    })
 }
 
 impl From<Error> for LockError {
     fn from(source: Error) -> Self {
-        match classify::condition(&source) {
-            Condition::NotAvailable(target) => Self::NotAvailable {
+        match classify(&source) {
+            Class::NotAvailable(target) => Self::NotAvailable {
                 target,
                 source: Some(source),
             },
-            Condition::LockTimeout => Self::Timeout {
+            Class::LockTimeout => Self::Timeout {
                 target: None,
                 after: None,
                 source,
             },
-            Condition::Deadlock { processes } => Self::Deadlock { processes, source },
-            Condition::SerializationFailure => Self::SerializationFailure { source },
-            Condition::StatementTimeout => Self::StatementTimeout { source },
-            Condition::Canceled => Self::Canceled { source },
-            Condition::TransactionAborted => Self::TransactionAborted { source },
-            Condition::ConnectionLost => Self::ConnectionLost { source },
-            Condition::Unknown => Self::Database(source),
+            Class::Deadlock { processes } => Self::Deadlock { processes, source },
+            Class::SerializationFailure => Self::SerializationFailure { source },
+            Class::StatementTimeout => Self::StatementTimeout { source },
+            Class::Canceled => Self::Canceled { source },
+            Class::TransactionAborted => Self::TransactionAborted { source },
+            Class::ConnectionLost => Self::ConnectionLost { source },
+            Class::Unknown => Self::Database(source),
         }
     }
 }
@@ -251,49 +274,6 @@ impl From<ConnectionError> for LockError {
 impl From<diesel::r2d2::PoolError> for LockError {
     fn from(source: diesel::r2d2::PoolError) -> Self {
         Self::Pool(source)
-    }
-}
-
-/// A process of a deadlock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadlockedProcess {
-    /// The backend pid of its session.
-    pub pid: i32,
-    /// The mode of the lock that it waits for, such as `ShareLock`.
-    pub mode: String,
-    /// What it waits for, such as `transaction 700`; in other languages than English, the whole
-    /// line of the server's detail.
-    pub object: String,
-    /// The backend pid of the session that it waits for.
-    pub blocked_by: i32,
-}
-
-/// What was to be locked when another session was in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LockTarget {
-    /// An advisory lock.
-    Advisory(AdvisoryLock),
-    /// A row of a table. PostgreSQL names the table, not the row, and not the schema; in French
-    /// and Korean it does not tell a row from its table, and this is [`Relation`](Self::Relation).
-    Row {
-        /// The table.
-        relation: String,
-    },
-    /// A table, or an index or sequence.
-    Relation {
-        /// Its name.
-        relation: String,
-    },
-}
-
-impl fmt::Display for LockTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Advisory(lock) => lock.fmt(f),
-            Self::Row { relation } => write!(f, "a row of \"{relation}\""),
-            Self::Relation { relation } => write!(f, "\"{relation}\""),
-        }
     }
 }
 

@@ -24,7 +24,8 @@ use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard, Wait, slot};
 /// ```
 /// use diesel::prelude::*;
 /// use diesel::r2d2::{ConnectionManager, Pool};
-/// use diesel_locks::{LockAwareManager, LockError, harness::TestDatabase, prelude::*};
+/// use diesel_locks::{LockAwareManager, LockError, prelude::*};
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = TestDatabase::new()?;

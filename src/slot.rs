@@ -122,7 +122,8 @@ impl Drop for Slot {
 ///
 /// use diesel::connection::InstrumentationEvent;
 /// use diesel::prelude::*;
-/// use diesel_locks::{harness::TestDatabase, prelude::*};
+/// use diesel_locks::prelude::*;
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = TestDatabase::new()?;

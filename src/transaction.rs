@@ -8,7 +8,7 @@ use diesel::connection::{
 use diesel::pg::Pg;
 use diesel::result::{Error, QueryResult};
 
-use crate::{LockError, error};
+use crate::error::{Condition, LockError, condition_of};
 
 /// How many transactions are open: one, and a savepoint for each further one.
 pub(crate) fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
@@ -43,7 +43,7 @@ where
     work(conn).or_else(|error| match depth(conn) {
         Ok(Some(depth)) => while_aborted(conn, depth, work),
         // A `BEGIN` that Diesel does not know of.
-        Ok(None) if error::is_transaction_aborted(&error) => {
+        Ok(None) if condition_of(&error) == Some(Condition::TransactionAborted) => {
             while_aborted(conn, NonZeroU32::MIN, work)
         }
         _ => Err(error),

@@ -13,11 +13,11 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Text};
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{
     AdvisoryLock, AdvisoryLockGuard, LockError, LockKey, LockTarget, OwnedAdvisoryLockGuard, Wait,
 };
+use diesel_locks_harness::{Contention, TestDatabase};
 use support::schema::accounts;
 use support::{
     advisory_locks, backend_pid, connect, database, eventually, lock_timeout, terminate,

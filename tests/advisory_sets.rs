@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget};
+use diesel_locks_harness::{Contention, TestDatabase};
 use support::{advisory_locks, backend_pid, connect, lock_timeout, terminate};
 
 /// One of each kind, and the ends of the key spaces.

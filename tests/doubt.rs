@@ -13,9 +13,9 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::{BigInt, Bool, Integer};
-use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockAwareManager, LockError, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use support::{advisory_locks, backend_pid, connect, eventually};
 
 fn cancel(conn: &mut PgConnection, pid: i32) {

@@ -7,9 +7,9 @@ use std::error::Error as _;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget};
+use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use support::schema::accounts;
 use support::{backend_pid, connect, database, terminate};
 
@@ -185,7 +185,7 @@ fn what_is_not_about_locks_comes_through_untouched() {
 
 #[test]
 fn a_server_that_is_gone_is_a_lost_connection() {
-    let server = diesel_locks::harness::TempPostgres::start().unwrap();
+    let server = diesel_locks_harness::TempPostgres::start().unwrap();
     let mut conn = PgConnection::establish(server.url()).unwrap();
     let guard = conn.advisory_lock("x").unwrap();
     drop(server);

@@ -13,9 +13,9 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer};
-use diesel_locks::harness::TempPostgres;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
+use diesel_locks_harness::TempPostgres;
 use support::{backend_pid, eventually};
 
 const TIMEOUT: Duration = Duration::from_millis(100);

@@ -16,9 +16,9 @@ use std::thread;
 use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
-use diesel_locks::harness::TempPostgres;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError};
+use diesel_locks_harness::TempPostgres;
 
 struct PgBouncer {
     server: TempPostgres,

@@ -11,9 +11,9 @@ use diesel::connection::{
 };
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, ManageConnection, Pool, PooledConnection};
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockAwareManager, LockError};
+use diesel_locks_harness::TestDatabase;
 use support::{advisory_locks, backend_pid, eventually};
 
 type Manager = LockAwareManager<PgConnection>;

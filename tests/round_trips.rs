@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, Wait};
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 
 /// A proxy before a server of its own, that counts the server's answers.
 struct Proxy {

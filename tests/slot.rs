@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use diesel::connection::{Instrumentation, InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockAwareManager, LockError, set_instrumentation};
+use diesel_locks_harness::TestDatabase;
 use support::{advisory_locks, backend_pid, connect, eventually};
 
 /// Counts the events of a connection.

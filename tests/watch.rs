@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use support::{advisory_locks, backend_pid, connect, terminate};
 
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -141,7 +141,8 @@ impl<C: LoadConnection<Backend = Pg> + 'static> OwnedAdvisoryLockGuard<C> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use diesel_locks::{OwnedAdvisoryLockGuard, Wait, harness::TestDatabase};
+    /// use diesel_locks::{OwnedAdvisoryLockGuard, Wait};
+    /// use diesel_locks_harness::TestDatabase;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = TestDatabase::new()?;

@@ -1,0 +1,21 @@
+//! A private server for a test run.
+
+#[cfg(unix)]
+mod binaries;
+mod error;
+#[cfg(unix)]
+mod process;
+#[cfg(unix)]
+mod temp_postgres;
+#[cfg(unix)]
+mod template;
+#[cfg(not(unix))]
+mod unsupported;
+#[cfg(unix)]
+mod user;
+
+pub use error::ServerError;
+#[cfg(unix)]
+pub use temp_postgres::TempPostgres;
+#[cfg(not(unix))]
+pub(crate) use unsupported::TempPostgres;
