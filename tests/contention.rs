@@ -7,11 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
-use diesel::sql_types::BigInt;
 use diesel_locks::harness::{
     Contention, HarnessError, Outcome, TestDatabase,
     attempt_acquiring_lock_in_separate_transactions,
@@ -19,7 +17,7 @@ use diesel_locks::harness::{
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
 use support::schema::accounts;
-use support::{advisory_locks, connect, database, eventually};
+use support::{advisory_locks, connect, connections, database, eventually};
 
 /// Far below the time limit of 20 s, and far above what a contention takes.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -309,10 +307,7 @@ fn no_connection_is_left_when_run_returns() {
     let database = database();
     let contention = Contention::new(|| PgConnection::establish(database.url())).contenders(6);
     contention.run(wait_for_account).unwrap().granted();
-    let mut observer = connect(&database);
-    let others = "SELECT count(*) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    eventually(|| sql::<BigInt>(others).get_result(&mut observer) == Ok(0));
+    eventually(|| connections(&database) == 0);
     assert_eq!(advisory_locks(&database), 0);
 }
 

@@ -33,7 +33,7 @@ pub(super) fn backend_pid<C: HarnessConnection>(conn: &mut C) -> QueryResult<Opt
     if TypeId::of::<C::Backend>() != TypeId::of::<Pg>() {
         return Ok(None);
     }
-    Ok(conn.integers("SELECT pg_backend_pid()")?.pop())
+    Ok(conn.integers("SELECT pg_catalog.pg_backend_pid()")?.pop())
 }
 
 /// A connection beside those that are observed.
@@ -48,7 +48,8 @@ impl<C: HarnessConnection> Observer<C> {
     pub(super) fn waiting(&mut self, pids: &[i32]) -> QueryResult<Vec<i32>> {
         let pids = array(pids);
         self.0.integers(&format!(
-            "SELECT pid FROM unnest({pids}) AS pid WHERE pg_blocking_pids(pid) && {pids}"
+            "SELECT pid FROM pg_catalog.unnest({pids}) AS pid \
+             WHERE pg_catalog.pg_blocking_pids(pid) OPERATOR(pg_catalog.&&) {pids}"
         ))
     }
 
@@ -57,7 +58,8 @@ impl<C: HarnessConnection> Observer<C> {
         let pids = array(pids);
         self.0
             .integers(&format!(
-                "SELECT pg_terminate_backend(pid)::integer FROM unnest({pids}) AS pid"
+                "SELECT pg_catalog.pg_terminate_backend(pid)::integer \
+                 FROM pg_catalog.unnest({pids}) AS pid"
             ))
             .map(drop)
     }

@@ -19,7 +19,7 @@ use crate::LockError;
 use crate::error::words;
 
 /// Gives back whatever a session has, in an aborted transaction and outside of one too.
-pub(super) const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
+pub(super) const LET_GO: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 type Job<C> = Box<dyn FnOnce(&mut C) + Send>;
 
@@ -236,7 +236,7 @@ pub(super) fn backend_pid<C>(conn: &mut C) -> QueryResult<i32>
 where
     C: LoadConnection<Backend = Pg>,
 {
-    diesel::select(sql::<Integer>("pg_backend_pid()")).get_result(conn)
+    diesel::select(sql::<Integer>("pg_catalog.pg_backend_pid()")).get_result(conn)
 }
 
 fn work<C>(conn: C, jobs: &Receiver<Job<C>>, _ending: Ending)
