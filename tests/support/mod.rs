@@ -12,12 +12,17 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_locks::harness::TestDatabase;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
 pub(crate) fn database() -> TestDatabase {
     TestDatabase::new().unwrap().migrated(MIGRATIONS).unwrap()
+}
+
+/// Gives a database the schema that the tests use.
+pub(crate) fn migrate(conn: &mut PgConnection) {
+    conn.run_pending_migrations(MIGRATIONS).unwrap();
 }
 
 pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
