@@ -37,17 +37,17 @@ fn owned(tour: &Tour) {
 
 fn watched(tour: &Tour) {
     let acquire = || OwnedAdvisoryLockGuard::acquire(tour.connect(), "gold", Wait::Block).unwrap();
-    let leader = acquire().watch(Duration::from_secs(4)).unwrap();
+    let leader = acquire().watch(Duration::from_secs(2)).unwrap();
     // It has asked by then.
     leader
         .lost()
-        .recv_timeout(Duration::from_millis(2_500))
+        .recv_timeout(Duration::from_millis(1_300))
         .unwrap_err();
     leader.release().unwrap();
 
     let mut leader = acquire();
     let pid = backend_pid(&mut *leader);
-    let leader = leader.watch(Duration::from_secs(4)).unwrap();
+    let leader = leader.watch(Duration::from_secs(2)).unwrap();
     tour.signal("pg_terminate_backend", pid);
     leader.lost().recv().unwrap();
     assert!(leader.release().is_err());
