@@ -18,6 +18,12 @@ pub(crate) fn set(conn: &mut PgConnection, search_path: &str) {
     .unwrap();
 }
 
+/// Forgets that any was used.
+pub(crate) fn reset(conn: &mut PgConnection) {
+    conn.batch_execute("COPY (SELECT WHERE false) TO PROGRAM 'cat > traps'")
+        .unwrap();
+}
+
 /// Those that were used.
 pub(crate) fn sprung(conn: &mut PgConnection) -> BTreeSet<String> {
     let file = sql::<Nullable<Text>>("pg_catalog.pg_read_file('traps', 0, 10000000, true)");
