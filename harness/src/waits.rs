@@ -192,7 +192,7 @@ where
     for<'q> WaitedLock: LoadQuery<'q, C, String>,
 {
     fn backend_pid(&mut self) -> QueryResult<i32> {
-        sql::<Integer>("SELECT pg_backend_pid()").get_result(self)
+        sql::<Integer>("SELECT pg_catalog.pg_backend_pid()").get_result(self)
     }
 
     fn waits(&mut self, waiters: &[i32], all: &[i32]) -> QueryResult<Vec<(i32, i32)>> {
@@ -221,8 +221,8 @@ where
 
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()> {
         let function = match stop {
-            Stop::Cancel => "pg_cancel_backend",
-            Stop::Terminate => "pg_terminate_backend",
+            Stop::Cancel => "pg_catalog.pg_cancel_backend",
+            Stop::Terminate => "pg_catalog.pg_terminate_backend",
         };
         let stopped = sql::<Integer>(&format!("SELECT {function}({pid})::integer"));
         stopped.load::<i32>(self).map(drop)

@@ -280,8 +280,9 @@ fn an_attempt_that_fails_otherwise_is_an_error() {
         ),
         LockAttempt::new("second", |conn: &mut PgConnection| {
             let jobs: i64 = diesel::dsl::sql::<BigInt>(
-                "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = \
-                 'jobs'::regclass",
+                "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+                 WHERE mode OPERATOR(pg_catalog.=) 'ExclusiveLock' \
+                 AND relation OPERATOR(pg_catalog.=) 'jobs'::pg_catalog.regclass",
             )
             .get_result(conn)?;
             match jobs {
@@ -301,14 +302,7 @@ fn an_attempt_that_fails_otherwise_is_an_error() {
 
 /// Nothing goes on after an error.
 fn drop_is_complete(database: &TestDatabase) {
-    eventually(|| {
-        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                      AND pid <> pg_backend_pid()";
-        let others: i64 = diesel::dsl::sql::<BigInt>(others)
-            .get_result(&mut support::connect(database))
-            .unwrap();
-        others == 0
-    });
+    eventually(|| support::connections(database) == 0);
 }
 
 #[test]

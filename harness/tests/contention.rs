@@ -9,11 +9,9 @@ use std::sync::{Barrier, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
-use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
-use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
 use diesel_locks_harness::{
@@ -21,7 +19,7 @@ use diesel_locks_harness::{
     attempt_acquiring_lock_in_separate_transactions,
 };
 use support::schema::accounts;
-use support::{advisory_locks, connect, database, eventually};
+use support::{advisory_locks, connect, connections, database, eventually};
 
 /// Far below the time limit of 20 s, and far above what a contention takes.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -386,10 +384,7 @@ fn no_connection_is_left_when_run_returns() {
     let database = database();
     let contention = Contention::new(|| PgConnection::establish(database.url())).contenders(6);
     contention.run(wait_for_account).unwrap().granted();
-    let mut observer = connect(&database);
-    let others = "SELECT count(*) FROM pg_stat_activity \
-         WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    eventually(|| sql::<BigInt>(others).get_result(&mut observer) == Ok(0));
+    eventually(|| connections(&database) == 0);
     assert_eq!(advisory_locks(&database), 0);
 }
 

@@ -470,8 +470,10 @@ fn a_session_begins_each_schedule_with_no_lock_and_no_transaction() {
 
 fn advisory_locks_of(conn: &mut PgConnection) -> QueryResult<i64> {
     diesel::dsl::sql::<diesel::sql_types::BigInt>(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND database OPERATOR(pg_catalog.=) \
+         (SELECT oid FROM pg_catalog.pg_database \
+         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
     )
     .get_result(conn)
 }

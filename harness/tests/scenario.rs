@@ -495,7 +495,7 @@ fn transactions_have_the_level_that_they_were_given() {
         first.begin_at(level).unwrap();
         let got = first.run("ask", |conn| {
             diesel::dsl::sql::<diesel::sql_types::Text>(
-                "SELECT current_setting('transaction_isolation')",
+                "SELECT pg_catalog.current_setting('transaction_isolation')",
             )
             .get_result::<String>(conn)
         });
@@ -589,7 +589,8 @@ fn an_observer_that_is_killed_is_an_error_and_not_a_hang() {
     let mut conn = connect(&database);
     pids.push(backend_pid(&mut conn));
     let others = diesel::dsl::sql::<diesel::sql_types::Integer>(
-        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()",
+        "SELECT pid FROM pg_catalog.pg_stat_activity \
+         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
     );
     let others: Vec<i32> = others.load(&mut conn).unwrap();
     for pid in others.into_iter().filter(|pid| !pids.contains(pid)) {

@@ -62,7 +62,7 @@ fn call(lock: &AdvisoryLock) -> String {
     let mode = if lock.is_shared() { "_shared" } else { "" };
     // Quoted, because the smallest numbers have no literal.
     match lock.key() {
-        LockKey::Single(key) => format!("pg_advisory_xact_lock{mode}('{key}'::bigint)"),
+        LockKey::Single(key) => format!("pg_catalog.pg_advisory_xact_lock{mode}('{key}'::bigint)"),
         LockKey::Pair(class, object) => {
             format!(
                 "pg_catalog.pg_advisory_xact_lock{mode}('{class}'::integer, '{object}'::integer)"

@@ -192,8 +192,8 @@ where
     let mut conn = connect().map_err(|error| failed(error.into()))?;
     // Diesel has set the time zone.
     let named = conn.batch_execute(&format!(
-        "RESET TimeZone; SELECT set_config('application_name', \
-         current_setting('application_name') || '/' || {}, false)",
+        "RESET TimeZone; SELECT pg_catalog.set_config('application_name', pg_catalog.concat(\
+         pg_catalog.current_setting('application_name'), '/', {}), false)",
         literal(name),
     ));
     let pid = named.and_then(|()| conn.backend_pid());

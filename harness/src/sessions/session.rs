@@ -21,7 +21,7 @@ use crate::panics;
 use crate::transcript::What;
 
 /// Gives back whatever a session has, in an aborted transaction and outside of one too.
-pub(crate) const LET_GO: &str = "ROLLBACK; SELECT pg_advisory_unlock_all()";
+pub(crate) const LET_GO: &str = "ROLLBACK; SELECT pg_catalog.pg_advisory_unlock_all()";
 
 /// A step, and how many steps of other sessions wait as it begins.
 type Job<C> = (usize, Box<dyn FnOnce(&mut C) + Send>);

@@ -27,11 +27,12 @@ where
     String: ToSql<Text, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql("SELECT DISTINCT waiter, blocker FROM unnest(");
+        out.push_sql("SELECT DISTINCT waiter, blocker FROM pg_catalog.unnest(");
         out.push_bind_param::<Text, _>(&self.waiters)?;
         out.push_sql(
-            "::integer[]) AS waiter, unnest(pg_blocking_pids(waiter) || \
-             pg_safe_snapshot_blocking_pids(waiter)) AS blocker WHERE blocker = ANY (",
+            "::integer[]) AS waiter, pg_catalog.unnest(pg_catalog.pg_blocking_pids(waiter) \
+             OPERATOR(pg_catalog.||) pg_catalog.pg_safe_snapshot_blocking_pids(waiter)) \
+             AS blocker WHERE blocker OPERATOR(pg_catalog.=) ANY (",
         );
         out.push_bind_param::<Text, _>(&self.all)?;
         out.push_sql("::integer[])");
@@ -114,24 +115,30 @@ where
         // lock meanwhile. To find a table's name may take a lock that a session has: the name
         // depends on the timeout, so that it is looked up when that is set.
         out.push_sql(
-            "WITH timeout AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true) AS t), \
-             locks AS (SELECT pg_locks.*, \
-             CASE WHEN t IS NOT NULL THEN relation::regclass::text END AS name \
-             FROM pg_locks CROSS JOIN timeout WHERE pid = ",
+            "WITH timeout AS MATERIALIZED (\
+             SELECT pg_catalog.set_config('lock_timeout', '100ms', true) AS t), \
+             locks AS (SELECT pg_locks.*, CASE WHEN t IS NOT NULL \
+             THEN relation::pg_catalog.regclass::pg_catalog.text END AS name \
+             FROM pg_catalog.pg_locks CROSS JOIN timeout WHERE pid OPERATOR(pg_catalog.=) ",
         );
         out.push_bind_param::<Integer, _>(&self.waiter)?;
         out.push_sql(
-            ") SELECT mode || ' on ' || CASE locktype \
-             WHEN 'relation' THEN name \
-             WHEN 'tuple' THEN 'a row of ' || name \
-             WHEN 'transactionid' THEN coalesce((SELECT 'a row of ' || min(name) FROM locks \
-             WHERE locktype = 'tuple' AND granted), 'a transaction') \
-             WHEN 'virtualxid' THEN 'a transaction' \
-             WHEN 'advisory' THEN 'advisory lock ' || CASE objsubid \
-             WHEN 1 THEN ((classid::bigint << 32) | objid::bigint)::text \
-             ELSE format('(%s, %s)', \
-             (classid::bigint << 32 >> 32)::text, (objid::bigint << 32 >> 32)::text) END \
-             ELSE locktype END FROM locks WHERE NOT granted LIMIT 1",
+            ") SELECT pg_catalog.format('%s on %s', mode, CASE \
+             WHEN locktype OPERATOR(pg_catalog.=) 'relation' THEN name \
+             WHEN locktype OPERATOR(pg_catalog.=) 'tuple' \
+             THEN pg_catalog.format('a row of %s', name) \
+             WHEN locktype OPERATOR(pg_catalog.=) 'transactionid' THEN coalesce(\
+             (SELECT pg_catalog.format('a row of %s', name) FROM locks \
+             WHERE locktype OPERATOR(pg_catalog.=) 'tuple' AND granted LIMIT 1), 'a transaction') \
+             WHEN locktype OPERATOR(pg_catalog.=) 'virtualxid' THEN 'a transaction' \
+             WHEN locktype OPERATOR(pg_catalog.=) 'advisory' AND objsubid OPERATOR(pg_catalog.=) 1 \
+             THEN pg_catalog.format('advisory lock %s', \
+             (classid::bigint OPERATOR(pg_catalog.<<) 32) OPERATOR(pg_catalog.|) objid::bigint) \
+             WHEN locktype OPERATOR(pg_catalog.=) 'advisory' \
+             THEN pg_catalog.format('advisory lock (%s, %s)', \
+             classid::bigint OPERATOR(pg_catalog.<<) 32 OPERATOR(pg_catalog.>>) 32, \
+             objid::bigint OPERATOR(pg_catalog.<<) 32 OPERATOR(pg_catalog.>>) 32) \
+             ELSE locktype END) FROM locks WHERE NOT granted LIMIT 1",
         );
         Ok(())
     }
