@@ -1,3 +1,4 @@
+mod acquire;
 mod classify;
 mod condition;
 mod messages;
@@ -9,6 +10,7 @@ use diesel::ConnectionError;
 use diesel::result::Error;
 
 use crate::{AdvisoryLock, Wait};
+pub use acquire::AcquireError;
 use classify::{Class, classify};
 pub use condition::Condition;
 pub use target::{DeadlockedProcess, LockTarget};
@@ -22,8 +24,9 @@ pub use target::{DeadlockedProcess, LockTarget};
 /// PostgreSQL's SQLSTATE cannot be had from Diesel 2.3, so the classification reads the server's
 /// messages, in the languages of PostgreSQL's own catalogues. Translations change between minor
 /// releases; what is not recognised is [`Database`](Self::Database), with Diesel's error
-/// untouched. [`use_english_messages`](crate::use_english_messages) makes a server speak English, which never changes, and an
-/// administrator makes that permanent with one statement: `ALTER ROLE app SET lc_messages = 'C'`.
+/// untouched. [`use_english_messages`](crate::use_english_messages) makes a server speak English,
+/// which never changes, and an administrator makes that permanent with one statement:
+/// `ALTER ROLE app SET lc_messages = 'C'`.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -49,7 +52,8 @@ pub enum LockError {
     ///
     /// PostgreSQL's `lock_not_available` (55P03), or a refusal by `pg_try_advisory_lock`, which
     /// is no error for PostgreSQL and has no source.
-    #[error("{target} is locked by another session")]
+    #[error("{}", not_available(target))]
+    #[non_exhaustive]
     NotAvailable {
         /// What was to be locked.
         target: LockTarget,
@@ -62,16 +66,18 @@ pub enum LockError {
         or_the_lock(target),
         or_lock_timeout(after)
     )]
+    #[non_exhaustive]
     Timeout {
         /// What was waited for, where that is known: PostgreSQL does not say it.
         target: Option<LockTarget>,
         /// How long the wait was, where a method of this crate has set it.
         after: Option<Duration>,
-        /// Diesel's error.
-        source: Error,
+        /// Diesel's error, where the server raised one: it does not know of a wait for a pool.
+        source: Option<Error>,
     },
     /// PostgreSQL ended this transaction to resolve a deadlock (40P01).
     #[error("the transaction was ended to resolve a deadlock")]
+    #[non_exhaustive]
     Deadlock {
         /// The server processes in the cycle, this session's first, each blocked by the next;
         /// empty where the server's detail could not be read.
@@ -81,18 +87,21 @@ pub enum LockError {
     },
     /// The transaction cannot be ordered with concurrent ones (40001): run it again.
     #[error("the transaction cannot be serialized with concurrent ones")]
+    #[non_exhaustive]
     SerializationFailure {
         /// Diesel's error.
         source: Error,
     },
     /// The statement took longer than `statement_timeout` (57014).
     #[error("the statement did not end within statement_timeout")]
+    #[non_exhaustive]
     StatementTimeout {
         /// Diesel's error.
         source: Error,
     },
     /// The statement was cancelled, by `pg_cancel_backend` for one (57014).
     #[error("the statement was cancelled")]
+    #[non_exhaustive]
     Canceled {
         /// Diesel's error.
         source: Error,
@@ -103,6 +112,7 @@ pub enum LockError {
     /// An earlier statement of the transaction failed, and it takes no more until it is rolled
     /// back (25P02).
     #[error("the transaction is aborted and has to be rolled back")]
+    #[non_exhaustive]
     TransactionAborted {
         /// Diesel's error.
         source: Error,
@@ -110,6 +120,7 @@ pub enum LockError {
     /// The guard's lock was gone before the guard let go of it: somebody else may have held it
     /// meanwhile.
     #[error("{lock} was no longer held by this session")]
+    #[non_exhaustive]
     NotHeld {
         /// The guard's lock.
         lock: AdvisoryLock,
@@ -117,6 +128,7 @@ pub enum LockError {
     /// The connection now talks to another server session than the one that took the lock, so
     /// the lock cannot be let go through it. A pooler in transaction mode does that.
     #[error("{lock} was taken by server process {locked_by}, but the connection is now at {now}")]
+    #[non_exhaustive]
     SessionChanged {
         /// The guard's lock.
         lock: AdvisoryLock,
@@ -134,12 +146,14 @@ pub enum LockError {
         "{lock} was not taken, because the connection shares its server session with other \
          clients, as through a pooler in transaction mode"
     )]
+    #[non_exhaustive]
     SharedSession {
         /// The lock that was asked for.
         lock: AdvisoryLock,
     },
     /// The connection to the server is gone, and every lock of its session with it.
     #[error("the connection to the server is lost")]
+    #[non_exhaustive]
     ConnectionLost {
         /// Diesel's error.
         source: Error,
@@ -147,6 +161,7 @@ pub enum LockError {
     /// The server has not answered for so long; the session may have the lock still, or not.
     #[cfg(feature = "watch")]
     #[error("the server has not answered for {after:?}")]
+    #[non_exhaustive]
     Unresponsive {
         /// How long.
         after: std::time::Duration,
@@ -158,7 +173,7 @@ pub enum LockError {
     /// A connection could not be opened.
     #[error("could not connect to the database")]
     Connection(#[source] ConnectionError),
-    /// The pool lent no connection.
+    /// The pool lent no connection, and not because the caller chose not to wait for one.
     #[cfg(feature = "r2d2")]
     #[error("the pool lent no connection")]
     Pool(#[source] diesel::r2d2::PoolError),
@@ -183,6 +198,7 @@ impl LockError {
             Self::TransactionAborted { .. } => Condition::TransactionAborted,
             Self::NotHeld { .. } => Condition::NotHeld,
             Self::SessionChanged { .. } => Condition::SessionChanged,
+            Self::SharedSession { .. } => Condition::SharedSession,
             Self::ConnectionLost { .. } => Condition::ConnectionLost,
             _ => return None,
         })
@@ -251,7 +267,7 @@ impl From<Error> for LockError {
             Class::LockTimeout => Self::Timeout {
                 target: None,
                 after: None,
-                source,
+                source: Some(source),
             },
             Class::Deadlock { processes } => Self::Deadlock { processes, source },
             Class::SerializationFailure => Self::SerializationFailure { source },
@@ -274,6 +290,13 @@ impl From<ConnectionError> for LockError {
 impl From<diesel::r2d2::PoolError> for LockError {
     fn from(source: diesel::r2d2::PoolError) -> Self {
         Self::Pool(source)
+    }
+}
+
+fn not_available(target: &LockTarget) -> String {
+    match target {
+        LockTarget::Connection => "every connection of the pool is lent".to_owned(),
+        target => format!("{target} is locked by another session"),
     }
 }
 

@@ -123,6 +123,7 @@ mod english;
 mod error;
 mod key;
 mod lock_timeout;
+mod names;
 #[cfg(feature = "r2d2")]
 mod pool;
 mod retry;
@@ -137,11 +138,13 @@ mod wrapped;
 #[cfg(feature = "watch")]
 pub use advisory::WatchedAdvisoryLockGuard;
 pub use advisory::{AdvisoryLockExt, AdvisoryLockGuard, OwnedAdvisoryLockGuard};
+#[cfg(feature = "watch")]
+pub use crossbeam::channel;
 pub use english::use_english_messages;
-pub use error::{Condition, DeadlockedProcess, LockError, LockTarget};
+pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
-pub use pool::{LockAwareManager, PoolLockExt};
+pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
 pub use slot::set_instrumentation;

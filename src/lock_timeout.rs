@@ -112,7 +112,7 @@ impl Clock {
                 LockError::Timeout {
                     target: None,
                     after: Some(timeout),
-                    source,
+                    source: Some(source),
                 }
             }
             (error, wait) => error.after(wait),

@@ -30,9 +30,8 @@ pub(crate) fn poison<C: Connection>(conn: &mut C) {
 
 /// Runs `work`, also in a transaction that is aborted.
 ///
-/// `work` must be something that only an aborted transaction refuses. If the transaction could not
-/// be left as it was, the error is [`Error::BrokenTransactionManager`], and the connection must be
-/// used for nothing else.
+/// If the transaction could not be left as it was, the error is
+/// [`Error::BrokenTransactionManager`], and the connection must be used for nothing else.
 pub(crate) fn even_if_aborted<C, T>(
     conn: &mut C,
     mut work: impl FnMut(&mut C) -> QueryResult<T>,
@@ -41,13 +40,29 @@ where
     C: Connection<Backend = Pg>,
 {
     work(conn).or_else(|error| match depth(conn) {
-        Ok(Some(depth)) => while_aborted(conn, depth, work),
-        // A `BEGIN` that Diesel does not know of.
-        Ok(None) if condition_of(&error) == Some(Condition::TransactionAborted) => {
-            while_aborted(conn, NonZeroU32::MIN, work)
+        // Only what never ran may be run again.
+        Ok(depth) if condition_of(&error) == Some(Condition::TransactionAborted) => {
+            // None is a `BEGIN` that Diesel does not know of.
+            while_aborted(conn, depth.unwrap_or(NonZeroU32::MIN), work)
         }
         _ => Err(error),
     })
+}
+
+/// Runs `work` after a statement has failed, and so has aborted a transaction that is open.
+///
+/// The error is as for [`even_if_aborted`].
+pub(crate) fn after_a_failure<C, T>(
+    conn: &mut C,
+    work: impl FnMut(&mut C) -> QueryResult<T>,
+) -> QueryResult<T>
+where
+    C: Connection<Backend = Pg>,
+{
+    match depth(conn)? {
+        Some(depth) => while_aborted(conn, depth, work),
+        None => even_if_aborted(conn, work),
+    }
 }
 
 /// Runs `work` although the transaction at `depth` is aborted, and leaves it aborted.

@@ -327,3 +327,32 @@ fn where_nothing_can_be_proved_the_session_ends_and_the_outer_guard_says_so() {
         .batch_execute("DROP ROLE nobody_in_particular")
         .unwrap();
 }
+
+#[test]
+fn a_release_that_is_cut_short_in_a_transaction_gives_back_once() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let pid = backend_pid(&mut here);
+    let mut outer = here.advisory_lock_all(1..=3000_i64).unwrap();
+    // The statements are prepared, so that the time is spent on the locks.
+    drop(outer.advisory_lock_all(1..=3000_i64).unwrap());
+    for milliseconds in [1, 2, 3, 5] {
+        let ended = outer.transaction::<_, LockError, _>(|conn| {
+            let mut inner = conn.advisory_lock_all(1..=3000_i64)?;
+            inner.batch_execute(&format!("SET LOCAL statement_timeout = {milliseconds}"))?;
+            inner.release()
+        });
+        // It was given back in time, or by what follows a failure, or the session has ended.
+        let Ok(is_held) = outer.is_held() else {
+            eventually(|| held_by(&mut there, pid) == 0);
+            return;
+        };
+        assert!(is_held, "{ended:?}");
+        assert!(
+            !matches!(ended, Err(LockError::NotHeld { .. })),
+            "{ended:?}"
+        );
+    }
+    outer.release().unwrap();
+    assert_eq!(held_by(&mut there, pid), 0);
+}

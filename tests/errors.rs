@@ -116,7 +116,12 @@ fn a_deadlock_is_retryable_and_names_its_processes() {
         .unwrap();
     assert_eq!((outcome.granted(), outcome.waited()), (1, 1));
     let errors = outcome.into_errors();
-    let [LockError::Deadlock { processes, source }] = &errors[..] else {
+    let [
+        LockError::Deadlock {
+            processes, source, ..
+        },
+    ] = &errors[..]
+    else {
         panic!("{errors:?}");
     };
     assert!(errors[0].is_retryable() && !errors[0].is_contention());

@@ -98,6 +98,7 @@ fn one_of_two_transactions_is_refused_whatever_the_query() {
             LockError::NotAvailable {
                 target: LockTarget::Row { relation },
                 source,
+                ..
             },
         ] = outcome.errors()
         else {

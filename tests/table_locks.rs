@@ -63,6 +63,7 @@ fn every_way_to_wait_is_told_apart() {
         LockError::NotAvailable {
             target,
             source: Some(_),
+            ..
         },
     ] = outcome.errors()
     else {

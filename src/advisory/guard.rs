@@ -65,6 +65,16 @@ where
         })
     }
 
+    /// Runs `work` under the lock, and lets go.
+    pub(super) fn run<T, E>(self, work: impl FnOnce(&mut C) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<LockError>,
+    {
+        let done = work(self.conn)?;
+        self.release()?;
+        Ok(done)
+    }
+
     /// The locks that were taken.
     pub fn locks(&self) -> &[AdvisoryLock] {
         self.held.locks().as_ref()

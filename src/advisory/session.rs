@@ -215,7 +215,7 @@ where
 {
     for _ in 0..ATTEMPTS {
         let guards = slot::guards(conn, locks);
-        match transaction::even_if_aborted(conn, |conn| restore_once(conn, &guards, locks)) {
+        match transaction::after_a_failure(conn, |conn| restore_once(conn, &guards, locks)) {
             Ok(Reply {
                 backend_pid: Some(_),
                 except,

@@ -107,9 +107,9 @@ impl<M: Mark> Statement for LockAllWithin<M> {
         out.push_sql(" THEN true WHEN pg_catalog.set_config('lock_timeout', GREATEST(1, (");
         out.push_bind_param::<BigInt, i64>(&self.1)?;
         out.push_sql(
-            " OPERATOR(pg_catalog.-) 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', \
+            " OPERATOR(pg_catalog.-) (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', \
              pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
-             pg_catalog.statement_timestamp()))::bigint)::pg_catalog.text, true) IS NOT NULL THEN ",
+             pg_catalog.statement_timestamp())))::bigint)::pg_catalog.text, true) IS NOT NULL THEN ",
         );
         each("pg_catalog.pg_advisory_lock", " IS NOT NULL", &mut out);
         out.push_sql(

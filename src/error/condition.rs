@@ -25,6 +25,8 @@ pub enum Condition {
     NotHeld,
     /// The connection was at another server session than the one that took the lock.
     SessionChanged,
+    /// The connection shares its server session with other clients.
+    SharedSession,
     /// The connection to the server is gone.
     ConnectionLost,
 }

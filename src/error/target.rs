@@ -4,6 +4,7 @@ use crate::AdvisoryLock;
 
 /// A process of a deadlock.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeadlockedProcess {
     /// The backend pid of its session.
     pub pid: i32,
@@ -33,6 +34,8 @@ pub enum LockTarget {
         /// Its name.
         relation: String,
     },
+    /// No lock yet, but a connection of a pool: all of them are lent.
+    Connection,
 }
 
 impl fmt::Display for LockTarget {
@@ -41,6 +44,7 @@ impl fmt::Display for LockTarget {
             Self::Advisory(lock) => lock.fmt(f),
             Self::Row { relation } => write!(f, "a row of \"{relation}\""),
             Self::Relation { relation } => write!(f, "\"{relation}\""),
+            Self::Connection => f.write_str("a connection of the pool"),
         }
     }
 }

@@ -36,8 +36,14 @@ fn granted(tour: &Tour) {
             .release()
             .unwrap();
         drop(conn.try_advisory_lock(lock).unwrap().unwrap());
-        conn.with_advisory_lock(lock, |_| Ok::<_, LockError>(()))
+        drop(conn.advisory_lock_wait(lock, Wait::Block).unwrap());
+        let done = |_: &mut PgConnection| Ok::<_, LockError>(());
+        conn.with_advisory_lock(lock, done).unwrap();
+        conn.with_advisory_lock_nowait(lock, done).unwrap();
+        conn.with_advisory_lock_timeout(lock, LONG, done).unwrap();
+        conn.with_advisory_lock_wait(lock, Wait::Block, done)
             .unwrap();
+        conn.try_with_advisory_lock(lock, done).unwrap().unwrap();
     }
     let mut guard = conn.advisory_lock_all(kinds()).unwrap();
     assert!(guard.is_held().unwrap());
@@ -46,6 +52,7 @@ fn granted(tour: &Tour) {
     drop(conn.advisory_lock_all_timeout(kinds(), LONG).unwrap());
     drop(conn.try_advisory_lock_all(kinds()).unwrap().unwrap());
     drop(conn.advisory_lock_all([0; 0]).unwrap());
+    drop(conn.advisory_lock_all_wait(kinds(), Wait::Block).unwrap());
 }
 
 fn refused(tour: &Tour) {
@@ -165,11 +172,19 @@ fn of_a_transaction(tour: &Tour) {
             conn.advisory_xact_lock(lock)?;
             conn.advisory_xact_lock_nowait(lock)?;
             conn.advisory_xact_lock_timeout(lock, LONG)?;
+            conn.advisory_xact_lock_wait(lock, Wait::Block)?;
             assert!(conn.try_advisory_xact_lock(lock)?);
             conn.transaction_with_advisory_lock(lock, done)
         })
         .unwrap();
         conn.transaction_with_advisory_lock(lock, done).unwrap();
+        conn.transaction_with_advisory_lock_nowait(lock, done)
+            .unwrap();
+        conn.transaction_with_advisory_lock_timeout(lock, LONG, done)
+            .unwrap();
+        conn.try_transaction_with_advisory_lock(lock, done)
+            .unwrap()
+            .unwrap();
         for wait in waits {
             conn.transaction_with_advisory_lock_wait(lock, wait, done)
                 .unwrap();

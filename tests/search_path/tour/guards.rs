@@ -33,6 +33,8 @@ fn owned(tour: &Tour) {
         leader.release().unwrap();
     }
     drop(OwnedAdvisoryLockGuard::acquire(conn, "gold", Wait::NoWait).unwrap());
+    drop(OwnedAdvisoryLockGuard::connect_all(tour.url, [1, 2], Wait::NoWait).unwrap());
+    drop(OwnedAdvisoryLockGuard::acquire_all(tour.connect(), [1, 2], Wait::NoWait).unwrap());
 }
 
 fn watched(tour: &Tour) {
@@ -79,6 +81,7 @@ where
     drop(pool.advisory_lock_nowait((1, 2)).unwrap());
     drop(pool.advisory_lock_timeout("gold", LONG).unwrap());
     drop(pool.try_advisory_lock("gold").unwrap().unwrap());
+    drop(pool.advisory_lock_all_wait([1, 2], Wait::Block).unwrap());
 
     let conn = &mut pool.get().unwrap();
     conn.with_advisory_lock("gold", |_| Ok::<_, LockError>(()))
