@@ -18,7 +18,8 @@
 //! [`Transcript`], as text, as a diagram for Mermaid or as a picture.
 //!
 //! [`TestDatabase`] gives every test a database of its own, on the server that `DATABASE_URL`
-//! names, or on a private one that [`TempPostgres`] starts and that is gone with the process.
+//! names, or, on Unix, on a private one that [`TempPostgres`] starts and that is gone with the
+//! process. Each operation has an error type of its own, and [`HarnessError`] is for all of them.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));

@@ -16,6 +16,9 @@ use queries::{WaitedLock, Waits, WaitsBeside};
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
 const PATIENCE: Duration = Duration::from_micros(700);
 
+/// How old it is when other connections are looked at, of which most tests have none.
+const PATIENCE_BESIDE: Duration = Duration::from_millis(5);
+
 /// How long until the server is asked again: at least, and at most.
 const POLL: (Duration, Duration) = (Duration::from_micros(250), Duration::from_millis(10));
 
@@ -43,6 +46,8 @@ pub(crate) struct Question {
     pub(crate) beside: Vec<(i32, i32)>,
     /// When the test began.
     pub(crate) begun: Instant,
+    /// When the last of the sessions began what it does.
+    pub(crate) started: Instant,
 }
 
 /// A session that waits.
@@ -95,6 +100,9 @@ fn waits<O: Observer + ?Sized>(
     }
     if others.is_empty() {
         return Ok(Some(waits));
+    }
+    if question.started.elapsed() < PATIENCE_BESIDE {
+        return Ok(None);
     }
     let since = question.begun.elapsed();
     let rows = observer.waits_beside(&question.busy, &question.all, since)?;

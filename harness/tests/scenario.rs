@@ -166,8 +166,8 @@ fn a_deadlock_ends_one_of_the_two() {
 }
 
 /// Both sessions lock a key, and then each the other one's: whether the first one got it, and the
-/// second one.
-fn deadlock<C>(scenario: &Scenario<C>, sessions: [&Session<Conn>; 2]) -> [bool; 2] {
+/// second one, and whether the transcript has both waits.
+fn deadlock<C>(scenario: &Scenario<C>, sessions: [&Session<Conn>; 2]) -> ([bool; 2], bool) {
     let [first, second] = sessions;
     let lock = |key: i64| move |conn: &mut Conn| conn.advisory_xact_lock(key);
     first.begin().unwrap();
@@ -180,10 +180,12 @@ fn deadlock<C>(scenario: &Scenario<C>, sessions: [&Session<Conn>; 2]) -> [bool; 
     let ended = [waits, closes].map(|step| step.join().is_ok());
     let transcript = scenario.transcript().to_string();
     assert!(transcript.contains("waits for second"), "{transcript}");
-    assert!(transcript.contains("waits for first"), "{transcript}");
+    let last = transcript
+        .rsplit_once("lock 1 …")
+        .map_or("", |(_, last)| last);
     first.rollback().unwrap();
     second.rollback().unwrap();
-    ended
+    (ended, last.contains("waits for first"))
 }
 
 type Conn = PooledConnection<ConnectionManager<PgConnection>>;
@@ -201,10 +203,14 @@ fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_set
     let first = scenario.session("first").unwrap();
     let second = scenario.session("second").unwrap();
     let begun = Instant::now();
+    let mut shown = false;
     for _ in 0..5 {
-        let ended = deadlock(&scenario, [&first, &second]);
+        let (ended, has_both) = deadlock(&scenario, [&first, &second]);
         assert_eq!(ended, [true, false], "{}", scenario.transcript());
+        shown |= has_both;
     }
+    // A machine that is busy may miss one that is over in 30 ms.
+    assert!(shown, "{}", scenario.transcript());
     // The server's own is a second.
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(second.run("look", deadlock_timeout).unwrap(), "1s");
@@ -245,16 +251,18 @@ fn who_may_not_set_deadlock_timeout_keeps_the_transaction() {
     // It is known from the begin, or turns out in the transaction.
     let scenario = Scenario::new(pool(role));
     let sessions = ["first", "second"].map(|name| scenario.session(name).unwrap());
-    let ended = deadlock(&scenario, [&sessions[0], &sessions[1]]);
+    let (ended, shown) = deadlock(&scenario, [&sessions[0], &sessions[1]]);
     assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+    assert!(shown, "{}", scenario.transcript());
 
     let scenario = Scenario::new(pool("SELECT"));
     let sessions = ["first", "second"].map(|name| scenario.session(name).unwrap());
     let become_it =
         |conn: &mut Conn| conn.batch_execute(&role.replace("SESSION AUTHORIZATION", "ROLE"));
     sessions[1].run("become it", become_it).unwrap();
-    let ended = deadlock(&scenario, [&sessions[0], &sessions[1]]);
+    let (ended, shown) = deadlock(&scenario, [&sessions[0], &sessions[1]]);
     assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
+    assert!(shown, "{}", scenario.transcript());
     assert!(scenario.transcript().to_string().contains("deadlock"));
 
     drop((sessions, scenario));

@@ -96,7 +96,7 @@ fn a_deadlock_ends_the_step_that_notices_it() {
         step two1  { SELECT pg_advisory_xact_lock(2); }
         step end1  { COMMIT; }
         session s2
-        setup      { BEGIN; SET LOCAL deadlock_timeout = '10ms'; }
+        setup      { BEGIN; SET LOCAL deadlock_timeout = '300ms'; }
         step two2  { SELECT pg_advisory_xact_lock(2); }
         step one2  { SELECT pg_advisory_xact_lock(1); }
         step end2  { COMMIT; }

@@ -144,6 +144,7 @@ where
             all,
             beside: Vec::new(),
             begun: self.begun,
+            started: self.begun,
         };
         let waits = if_all_wait(self.observer()?, &question)
             .map_err(|error| ContentionError::Observe(error.into()))?;

@@ -87,8 +87,13 @@ impl State {
 
     /// When to ask it again: the longer the steps take, the less often.
     pub(super) fn next_look(&self, sessions: &[usize]) -> Instant {
+        waits::next_look(self.started(sessions))
+    }
+
+    /// When the last of these began its step.
+    fn started(&self, sessions: &[usize]) -> Instant {
         let started = self.steps(sessions).map(|step| step.started).max();
-        waits::next_look(started.unwrap_or_else(Instant::now))
+        started.unwrap_or_else(Instant::now)
     }
 
     pub(super) fn steps(&self, sessions: &[usize]) -> impl Iterator<Item = &Step> {
@@ -143,6 +148,7 @@ impl State {
                 .filter(|(session, waiter)| session != waiter)
                 .collect(),
             begun: self.begun,
+            started: self.started(sessions),
         }
     }
 
