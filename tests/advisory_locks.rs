@@ -145,9 +145,9 @@ fn every_integer_of_up_to_64_bits_is_a_key_and_every_string_too() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     let keys: &[i64] = &[1, 2];
-    let locks = [AdvisoryLock::shared(3)];
+    let locks: &[AdvisoryLock] = &[AdvisoryLock::shared(3)];
     let mut guard = conn.advisory_lock_all(keys).unwrap();
-    let guard = guard.advisory_lock_all(&locks).unwrap();
+    let guard = guard.advisory_lock_all(locks).unwrap();
     assert_eq!(advisory_locks(&database), 3);
     drop(guard);
 }
