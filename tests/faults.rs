@@ -1,0 +1,82 @@
+//! Everything at once, and whatever can go wrong: nobody has a lock that another one has, no lock
+//! is left, no error is a riddle, and no call takes longer than it may.
+//!
+//! Actors, in this process and in others, take locks of every kind from connections of every kind.
+//! A hand cancels and ends their sessions, stops the server's processes, kills one so that the
+//! server starts again, fills its table of locks, cuts wires, and kills the actors' processes.
+//!
+//! It takes a minute, or as many seconds as `DIESEL_LOCKS_FAULTS` says, in rounds. What each actor
+//! and the hand do is drawn from a seed, which is printed: `DIESEL_LOCKS_FAULTS_SEED` takes it
+//! again, and the first round is the one that had it. What the server, the machine and the network
+//! make of it is not in a seed: give it more than one round.
+
+mod support;
+
+mod faults {
+    pub(crate) mod actor;
+    pub(crate) mod chance;
+    pub(crate) mod hand;
+    pub(crate) mod judge;
+    pub(crate) mod process;
+    pub(crate) mod round;
+    pub(crate) mod stage;
+    pub(crate) mod turn;
+}
+
+use std::env;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_locks::harness::TempPostgres;
+use faults::judge::Tally;
+use faults::{process, round};
+use support::proxy::Proxy;
+
+const ROUND: Duration = Duration::from_secs(12);
+
+fn given(variable: &str) -> Option<u64> {
+    let number = env::var(variable).ok()?;
+    Some(number.parse().expect("a number"))
+}
+
+#[test]
+fn faults_give_no_second_holder_and_leave_no_lock() {
+    if process::is_second() {
+        return;
+    }
+    let length = Duration::from_secs(given("DIESEL_LOCKS_FAULTS").unwrap_or(60));
+    let seed = given("DIESEL_LOCKS_FAULTS_SEED")
+        // Each `RandomState` hashes in its own way.
+        .unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
+    let server = TempPostgres::start().unwrap();
+    PgConnection::establish(server.url())
+        .unwrap()
+        .batch_execute(
+            "CREATE SEQUENCE clock; \
+             CREATE TABLE accounts (id integer PRIMARY KEY); CREATE TABLE jobs (id integer); \
+             INSERT INTO accounts SELECT generate_series(1, 8); \
+             CHECKPOINT",
+        )
+        .unwrap();
+    let proxy = Proxy::before(&server);
+    let (begun, mut tally) = (Instant::now(), Tally::new());
+    for seed in seed.. {
+        let rest = length.saturating_sub(begun.elapsed());
+        if rest.is_zero() {
+            break;
+        }
+        println!("DIESEL_LOCKS_FAULTS_SEED={seed}");
+        let findings = round::run(&server, &proxy, seed, rest.min(ROUND), &mut tally);
+        assert!(
+            findings.is_empty(),
+            "to do it again: DIESEL_LOCKS_FAULTS_SEED={seed}\n\n{}",
+            findings.join("\n\n")
+        );
+    }
+    for (what, times) in &tally {
+        println!("{times:>7} {what}");
+    }
+    assert!(tally["section"] > 100, "hardly a lock was taken: {tally:?}");
+}
