@@ -29,11 +29,15 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel_locks::LockError;
 use diesel_locks::harness::TempPostgres;
+use diesel_locks::prelude::*;
 use faults::judge::Tally;
 use faults::{process, round};
-use support::proxy::Proxy;
+use support::proxy::{Cut, Proxy};
 
+/// So short that a failing one can be read, and that often all locks are looked for.
 const ROUND: Duration = Duration::from_secs(12);
 
 fn given(variable: &str) -> Option<u64> {
@@ -79,4 +83,26 @@ fn faults_give_no_second_holder_and_leave_no_lock() {
         println!("{times:>7} {what}");
     }
     assert!(tally["section"] > 100, "hardly a lock was taken: {tally:?}");
+}
+
+/// Diesel has the words of the first error, and says by the kind that the connection ended before
+/// the answer did.
+#[test]
+fn an_error_after_which_the_connection_ends_is_a_lost_connection() {
+    let server = TempPostgres::start().unwrap();
+    let proxy = Proxy::before(&server);
+    let mut elsewhere = PgConnection::establish(server.url()).unwrap();
+    let _held = elsewhere.advisory_lock("x").unwrap();
+    let mut conn = PgConnection::establish(&proxy.url()).unwrap();
+    proxy.cut(0, Cut::AfterMessage(b'E'));
+    let lost = conn
+        .advisory_lock_timeout("x", Duration::from_millis(10))
+        .map(drop);
+    assert!(matches!(
+        lost,
+        Err(LockError::ConnectionLost {
+            source: Error::DatabaseError(DatabaseErrorKind::ClosedConnection, information)
+        }) if information.message() == "canceling statement due to lock timeout"
+    ));
+    assert!(conn.batch_execute("SELECT 1").is_err());
 }

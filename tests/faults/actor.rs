@@ -24,8 +24,8 @@ use super::stage::{Record, Stage};
 use super::turn::{Act, End, Ending, Fate, GuardPlan, Limit, Source, Transaction, Turn, is_judged};
 use crate::support::schema::{accounts, jobs};
 
-/// How much later than its bound a call may return: the machine is busy, and the hand stops
-/// backends and wires, for less than a second, and the server when it crashes.
+/// How much later than its bound a call may return: the machine is busy, the hand stops backends
+/// and wires for less than a second, and a server that has crashed is gone for a while.
 const MARGIN: Duration = Duration::from_secs(12);
 
 /// What an actor has done last.
@@ -121,9 +121,18 @@ impl Actor {
         if begun.elapsed() > bound {
             self.find(format!("{ending:?} took {:?}", begun.elapsed()));
         }
-        let may_refuse = matches!(ending, Ending::NoWait | Ending::Try | Ending::SkipLocked);
-        if !may_refuse && matches!(result, Err(LockError::NotAvailable { .. })) {
-            self.find(format!("{ending:?} was refused"));
+        let never_waits = matches!(ending, Ending::NoWait | Ending::Try | Ending::SkipLocked);
+        match &result {
+            Err(LockError::NotAvailable { .. }) if !never_waits => {
+                self.find(format!("{ending:?} did not wait"));
+            }
+            // The server says so of a session that waits, and of no other.
+            Err(error @ (LockError::Timeout { .. } | LockError::Deadlock { .. }))
+                if never_waits =>
+            {
+                self.find(format!("{ending:?} waited: {error:?}"));
+            }
+            _ => {}
         }
         self.judged("acquisition", result)?
     }
@@ -564,15 +573,14 @@ fn held(locks: &[AdvisoryLock]) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// Nobody waits for ever, not even for a lock that was left.
 fn set_timeouts<C: SimpleConnection>(conn: &mut C, limit: Option<Limit>) -> QueryResult<()> {
     let (statement, lock) = match limit {
-        Some(Limit::Statement(time)) => (time, 10_000),
-        Some(Limit::Lock(time)) => (0, time),
-        None => (0, 10_000),
+        Some(Limit::Statement(time)) => (time.to_string(), "DEFAULT".to_owned()),
+        Some(Limit::Lock(time)) => ("DEFAULT".to_owned(), time.to_string()),
+        None => ("DEFAULT".to_owned(), "DEFAULT".to_owned()),
     };
     conn.batch_execute(&format!(
-        "SET lock_timeout = {lock}; SET statement_timeout = {statement}"
+        "SET lock_timeout TO {lock}; SET statement_timeout TO {statement}"
     ))
 }
 

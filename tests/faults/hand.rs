@@ -13,6 +13,7 @@ use diesel::sql_types::Integer;
 
 use super::chance::Chance;
 use super::stage::{Record, Stage};
+use super::turn::HANDS;
 use crate::support::proxy::{Cut, Proxy};
 
 #[derive(Debug, Clone, Copy)]
@@ -112,9 +113,11 @@ impl<'s> Hand<'s> {
 
     fn at_server(&mut self, fault: Fault, whom: u64) -> QueryResult<()> {
         let Some(conn) = &mut self.conn else {
-            self.conn = PgConnection::establish(&self.stage.urls()[0]).ok();
+            self.conn = PgConnection::establish(&self.stage.hands_url()).ok();
             return Ok(());
         };
+        // It stacks, and is free for a moment after a crash.
+        conn.batch_execute(&format!("SELECT pg_try_advisory_lock({HANDS})"))?;
         if let Fault::Exhaust(pause) = fault {
             // Those that it was granted stay after the error.
             let _ = conn

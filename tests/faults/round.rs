@@ -18,8 +18,8 @@ use crate::support::proxy::Proxy;
 const ACTORS: usize = 6;
 const PROCESSES: usize = 2;
 
-/// How long it may take until everybody has ended: nobody waits longer for a lock than 10 s.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long it may take until everybody has ended: nobody waits longer for a lock than 30 s.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a round has brought to light.
 #[derive(Default)]

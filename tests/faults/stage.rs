@@ -54,6 +54,11 @@ impl Stage {
         named(&self.urls[usize::from(through_proxy)], "plain")
     }
 
+    /// The hand's own URL.
+    pub(crate) fn hands_url(&self) -> String {
+        named(&self.urls[0], "hand")
+    }
+
     pub(crate) fn urls(&self) -> [&str; 2] {
         [&self.urls[0], &self.urls[1]]
     }
@@ -76,9 +81,11 @@ impl Stage {
     }
 }
 
-/// Nobody waits for ever, not even for a lock that was left.
+/// What the server has to know of a session. Nobody waits for ever, not even for a lock that was
+/// left without a guard.
 fn named(url: &str, name: &str) -> String {
-    format!("{url}&application_name={name}&options=-c%20lock_timeout%3D10s")
+    let options = "-c%20lock_timeout%3D30s%20-c%20client_min_messages%3Derror";
+    format!("{url}&application_name={name}&options={options}")
 }
 
 fn pool<M: ManageConnection>(manager: M) -> Pool<M> {

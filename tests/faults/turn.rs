@@ -11,6 +11,9 @@ use super::chance::Chance;
 /// The locks of a large set, which takes so long that faults come in the middle.
 const LARGE: std::ops::Range<i64> = 1_000..1_400;
 
+/// A lock that the hand has nearly all the time: nobody may wait for it for ever.
+pub(crate) const HANDS: i64 = 99;
+
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) source: Source,
@@ -166,22 +169,21 @@ impl Turn {
 
 impl Act {
     fn draw(chance: &Chance) -> Self {
-        let (lock, ending, fate) = (one(chance), ending(chance), fate(chance));
+        let (ending, fate) = (ending(chance), fate(chance));
         match chance.below(16) {
-            0 => Self::WithAdvisoryLock { lock, fate },
+            0 => Self::WithAdvisoryLock {
+                lock: one(chance),
+                fate,
+            },
             1 | 2 => Self::Xact {
-                lock,
+                lock: one_for(chance, ending.wait()),
                 ending,
                 in_savepoint: chance.one_in(3),
                 fate,
             },
             3 | 4 => Self::TransactionWithAdvisoryLock {
-                lock,
-                wait: chance.choose(&[
-                    (2, Wait::Block),
-                    (1, Wait::NoWait),
-                    (1, Wait::Timeout(brief(chance))),
-                ]),
+                lock: one_for(chance, ending.wait()),
+                wait: ending.wait(),
                 in_transaction: chance.one_in(4),
                 fate,
             },
@@ -223,9 +225,13 @@ impl GuardPlan {
             1 => Transaction::Inside(fate(chance)),
             _ => Transaction::None,
         };
+        let ending = ending(chance);
         Self {
-            locks,
-            ending: ending(chance),
+            locks: match one_for(chance, ending.wait()) {
+                hands if hands == AdvisoryLock::from(HANDS) => Locks(vec![hands]),
+                _ => locks,
+            },
+            ending,
             transaction,
             inner,
             end: chance.choose(&[(4, End::Release), (3, End::Drop), (1, End::Panic)]),
@@ -278,6 +284,15 @@ fn one(chance: &Chance) -> AdvisoryLock {
         AdvisoryLock::shared(exclusive.key())
     } else {
         exclusive
+    }
+}
+
+/// As [`one`], or the hand's lock.
+fn one_for(chance: &Chance, wait: Wait) -> AdvisoryLock {
+    if wait != Wait::Block && chance.one_in(8) {
+        HANDS.into()
+    } else {
+        one(chance)
     }
 }
 
