@@ -27,15 +27,20 @@ use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{LoadConnection, SimpleConnection};
+use diesel::dsl::sql;
+use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, ManageConnection, Pool, R2D2Connection};
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel_locks::LockError;
-use diesel_locks::harness::TempPostgres;
+use diesel::sql_types::{BigInt, Integer};
+use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
+use diesel_locks::{LockAwareManager, LockError};
 use faults::judge::Tally;
 use faults::{process, round};
 use support::proxy::{Cut, Proxy};
+use support::{backend_pid, connect};
 
 /// So short that a failing one can be read, and that often all locks are looked for.
 const ROUND: Duration = Duration::from_secs(12);
@@ -105,4 +110,47 @@ fn an_error_after_which_the_connection_ends_is_a_lost_connection() {
         }) if information.message() == "canceling statement due to lock timeout"
     ));
     assert!(conn.batch_execute("SELECT 1").is_err());
+}
+
+/// r2d2 looks every 30 s for connections that are too old, and retires those that are idle. It
+/// takes as long as that; here, because the test above takes longer.
+#[test]
+fn a_pool_that_retires_connections_leaves_that_of_a_guard_alone() {
+    fn check<M>(database: &TestDatabase, manager: M)
+    where
+        M: ManageConnection<Connection: LoadConnection<Backend = Pg> + R2D2Connection>,
+    {
+        let brief = Some(Duration::from_millis(1));
+        let builder = Pool::builder().max_size(2).max_lifetime(brief);
+        let pool = builder.idle_timeout(brief).build(manager).unwrap();
+        let mut leader = pool.advisory_lock("x").unwrap();
+        let leaders = backend_pid(&mut *leader);
+        let idle = backend_pid(&mut pool.get().unwrap());
+        let mut elsewhere = connect(database);
+        let mut is_there = |pid: i32| {
+            let sessions = sql::<BigInt>("SELECT count(*) FROM pg_stat_activity WHERE pid = ");
+            let sessions = sessions.bind::<Integer, _>(pid);
+            sessions.get_result::<i64>(&mut elsewhere).unwrap() > 0
+        };
+        let begun = Instant::now();
+        while is_there(idle) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "nothing is retired"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        assert!(is_there(leaders));
+        assert!(leader.is_held().unwrap());
+        assert!(elsewhere.try_advisory_lock("x").unwrap().is_none());
+        leader.release().unwrap();
+        assert!(elsewhere.try_advisory_lock("x").unwrap().is_some());
+    }
+    let database = TestDatabase::new().unwrap();
+    let other = TestDatabase::new().unwrap();
+    let diesels = |database: &TestDatabase| ConnectionManager::<PgConnection>::new(database.url());
+    std::thread::scope(|scope| {
+        scope.spawn(|| check(&database, diesels(&database)));
+        check(&other, LockAwareManager::new(diesels(&other)));
+    });
 }
