@@ -24,9 +24,9 @@ use super::stage::{Record, Stage};
 use super::turn::{Act, End, Ending, Fate, GuardPlan, Limit, Source, Transaction, Turn, is_judged};
 use crate::support::schema::{accounts, jobs};
 
-/// How much later than its bound a call may return: the machine is busy, the hand stops backends
-/// and wires for less than a second, and a server that has crashed is gone for a while.
-const MARGIN: Duration = Duration::from_secs(12);
+/// How much later than its bound a call may return: the machine is busy, and the hand stops
+/// backends and wires for less than a second.
+const MARGIN: Duration = Duration::from_secs(8);
 
 /// What an actor has done last.
 pub(crate) type Operations = Arc<Mutex<VecDeque<String>>>;
@@ -204,6 +204,8 @@ impl Actor {
             Ending::Timeout(timeout) => pool.advisory_lock_timeout(lock, timeout).map(Some),
             Ending::Try | Ending::SkipLocked => pool.try_advisory_lock(lock),
         };
+        // The wait for a connection comes on top.
+        let begun = begun + pool.connection_timeout();
         if let Some(guard) = self.called(plan.ending, 1, begun, guard) {
             self.hold(guard, plan, None);
         }
@@ -331,6 +333,9 @@ impl Actor {
             End::Release => {
                 let released = guard.release();
                 self.say(format!("release: {released:?}"));
+                if matches!(released, Err(LockError::TransactionAborted { .. })) {
+                    self.find(format!("it was not let go: {released:?}"));
+                }
                 self.judged("release", released);
             }
             End::Drop => drop(guard),

@@ -9,7 +9,7 @@ use diesel::dsl::sql;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::result::QueryResult;
-use diesel::sql_types::Integer;
+use diesel::sql_types::{BigInt, Integer};
 
 use super::chance::Chance;
 use super::stage::{Record, Stage};
@@ -46,13 +46,13 @@ impl Fault {
             ),
         ]);
         chance.choose(&[
-            (120, Self::Cancel),
-            (12, Self::Terminate),
-            (4, Self::Stop(chance.below(300))),
+            (600, Self::Cancel),
+            (60, Self::Terminate),
+            (20, Self::Stop(chance.below(300))),
             (1, Self::Crash),
-            (8, Self::Cut(cut)),
-            (2, Self::Exhaust(chance.below(50))),
-            (1, Self::Kill),
+            (40, Self::Cut(cut)),
+            (10, Self::Exhaust(chance.below(50))),
+            (5, Self::Kill),
         ])
     }
 
@@ -125,10 +125,16 @@ impl<'s> Hand<'s> {
             thread::sleep(Duration::from_millis(pause.into()));
             return conn.batch_execute("SELECT pg_advisory_unlock_all()");
         }
+        // Who waits for the hand's own lock is left alone, to see that the wait ends by itself.
         let sessions: Vec<i32> = sql::<Integer>(
-            "SELECT pid FROM pg_stat_activity WHERE application_name IN ('plain', 'aware', 'diesels') \
-             AND (state = 'active' OR random() < 0.2) ORDER BY pid",
+            "SELECT pid FROM pg_stat_activity \
+             WHERE application_name IN ('plain', 'aware', 'diesels') \
+             AND (state = 'active' OR random() < 0.2) \
+             AND NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted \
+             AND pg_locks.pid = pg_stat_activity.pid AND objsubid = 1 AND objid = ",
         )
+        .bind::<BigInt, _>(HANDS)
+        .sql(") ORDER BY pid")
         .load(conn)?;
         if sessions.is_empty() {
             return Ok(());
