@@ -103,12 +103,12 @@ fn an_error_after_which_the_connection_ends_is_a_lost_connection() {
     let lost = conn
         .advisory_lock_timeout("x", Duration::from_millis(10))
         .map(drop);
-    assert!(matches!(
-        lost,
+    match lost {
         Err(LockError::ConnectionLost {
-            source: Error::DatabaseError(DatabaseErrorKind::ClosedConnection, information)
-        }) if information.message() == "canceling statement due to lock timeout"
-    ));
+            source: Error::DatabaseError(DatabaseErrorKind::ClosedConnection, first),
+        }) => assert_eq!(first.message(), "canceling statement due to lock timeout"),
+        other => panic!("{other:?}"),
+    }
     assert!(conn.batch_execute("SELECT 1").is_err());
 }
 

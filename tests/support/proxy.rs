@@ -135,11 +135,9 @@ impl Wire {
         let mut buffer = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let bytes = &buffer[..length];
-            let passing = bytes
-                .iter()
-                .position(|&byte| self.ends_at(message(byte)))
-                .map_or(length, |last| last + 1);
-            if to.write_all(&bytes[..passing]).is_err() || passing < length {
+            let last = bytes.iter().position(|&byte| self.ends_at(message(byte)));
+            let passing = last.map_or(length, |last| last + 1);
+            if to.write_all(&bytes[..passing]).is_err() || last.is_some() {
                 break;
             }
         }
