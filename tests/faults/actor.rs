@@ -325,6 +325,11 @@ impl Actor {
             ));
         }
         self.leave(section, guard.conn());
+        if plan.in_haste {
+            self.limit = Some(Limit::Statement(1));
+            let set = set_timeouts(guard.conn(), self.limit);
+            self.judged("haste", set.map_err(LockError::from));
+        }
         if let Some(Fate::Abort | Fate::AbortUnnoticed) = around {
             let failed = abort(guard.conn());
             self.judged("abortion", failed);

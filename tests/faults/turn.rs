@@ -82,6 +82,8 @@ pub(crate) struct GuardPlan {
     pub(crate) transaction: Transaction,
     /// A guard that is taken through this one.
     pub(crate) inner: Option<Box<GuardPlan>>,
+    /// Whether the server has one millisecond to let go.
+    pub(crate) in_haste: bool,
     pub(crate) end: End,
 }
 
@@ -234,6 +236,7 @@ impl GuardPlan {
             ending,
             transaction,
             inner,
+            in_haste: chance.one_in(4),
             end: chance.choose(&[(4, End::Release), (3, End::Drop), (1, End::Panic)]),
         }
     }
