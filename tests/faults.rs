@@ -15,11 +15,14 @@ mod support;
 mod faults {
     pub(crate) mod actor;
     pub(crate) mod chance;
+    pub(crate) mod guard;
     pub(crate) mod hand;
     pub(crate) mod judge;
     pub(crate) mod process;
     pub(crate) mod round;
+    pub(crate) mod section;
     pub(crate) mod stage;
+    pub(crate) mod transaction;
     pub(crate) mod turn;
 }
 

@@ -57,7 +57,7 @@ pub(crate) enum Act {
     },
     TransactionWithAdvisoryLock {
         lock: AdvisoryLock,
-        wait: Wait,
+        ending: Ending,
         in_transaction: bool,
         fate: Fate,
     },
@@ -185,7 +185,7 @@ impl Act {
             },
             3 | 4 => Self::TransactionWithAdvisoryLock {
                 lock: one_for(chance, ending.wait()),
-                wait: ending.wait(),
+                ending,
                 in_transaction: chance.one_in(4),
                 fate,
             },
