@@ -63,15 +63,16 @@ fn faults_give_no_second_holder_and_leave_no_lock() {
         // Each `RandomState` hashes in its own way.
         .unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
     let server = TempPostgres::start().unwrap();
-    PgConnection::establish(server.url())
-        .unwrap()
-        .batch_execute(
-            "CREATE SEQUENCE clock; \
-             CREATE TABLE accounts (id integer PRIMARY KEY); CREATE TABLE jobs (id integer); \
-             INSERT INTO accounts SELECT generate_series(1, 8); \
-             CHECKPOINT",
-        )
-        .unwrap();
+    let mut conn = PgConnection::establish(server.url()).unwrap();
+    conn.batch_execute(
+        "CREATE SEQUENCE clock; \
+         CREATE TABLE accounts (id integer PRIMARY KEY); CREATE TABLE jobs (id integer); \
+         INSERT INTO accounts SELECT generate_series(1, 8)",
+    )
+    .unwrap();
+    // The server does not write a commit at once, and this has to outlive its crashes.
+    conn.batch_execute("CHECKPOINT").unwrap();
+    drop(conn);
     let proxy = Proxy::before(&server);
     let (begun, mut tally) = (Instant::now(), Tally::new());
     for seed in seed.. {
