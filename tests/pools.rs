@@ -220,6 +220,30 @@ fn a_guard_that_finds_its_lock_gone_leaves_a_clean_connection() {
     assert_eq!(backend_pid(&mut pool.get().unwrap()), pid);
 }
 
+/// What r2d2 does when it looks for connections that are too old, every 30 s, is shown in
+/// `faults.rs`.
+#[test]
+fn a_guard_keeps_its_lock_beyond_the_lifetime_of_its_connection() {
+    let database = TestDatabase::new().unwrap();
+    let instant = Some(Duration::from_nanos(1));
+    let builder = Pool::builder().max_size(2).min_idle(Some(0));
+    let builder = builder.max_lifetime(instant).idle_timeout(instant);
+    let pool = builder.build(manager(&database)).unwrap();
+    let mut leader = pool.advisory_lock("x").unwrap();
+    for _ in 0..3 {
+        // Too old each time that it is lent, and each time that it comes back.
+        assert!(pool.try_advisory_lock("x").unwrap().is_none());
+        assert!(leader.is_held().unwrap());
+    }
+    leader.release().unwrap();
+    assert_eq!(advisory_locks(&database), 0);
+    // It came back too old, and is lent again without the lock.
+    let leader = pool.advisory_lock_nowait("x").unwrap();
+    assert_eq!(advisory_locks(&database), 1);
+    drop(leader);
+    assert_eq!(advisory_locks(&database), 0);
+}
+
 #[test]
 fn diesels_default_instrumentation_is_kept() {
     static BEGUN: AtomicUsize = AtomicUsize::new(0);

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod proxy;
 pub(crate) mod schema;
 
 use std::time::{Duration, Instant};
