@@ -11,6 +11,7 @@ use diesel::query_dsl::methods::LoadQuery;
 use diesel::sql_types::Integer;
 use diesel::{QueryResult, RunQueryDsl};
 
+use diesel_locks::LockKey;
 use queries::{WaitedLock, Waits, WaitsBeside};
 
 /// How old a step is when the server is first asked whether it waits: most have ended by then.
@@ -223,8 +224,8 @@ where
     }
 
     fn waited_lock(&mut self, waiter: i32) -> QueryResult<String> {
-        let lock = WaitedLock { waiter }.load(self)?.pop();
-        Ok(lock.unwrap_or_default())
+        let lock: Option<String> = WaitedLock { waiter }.load(self)?.pop();
+        Ok(by_name(lock.unwrap_or_default()))
     }
 
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()> {
@@ -237,8 +238,55 @@ where
     }
 }
 
+/// `advisory lock 42` with the name of the key, if this process has used one.
+fn by_name(lock: String) -> String {
+    const KIND: &str = "advisory lock ";
+    let key = lock.split_once(KIND).and_then(|(before, key)| {
+        let pair = || {
+            let pair = key.strip_prefix('(')?.strip_suffix(')')?;
+            let (class, object) = pair.split_once(", ")?;
+            Some(LockKey::Pair(class.parse().ok()?, object.parse().ok()?))
+        };
+        let single = key.parse().ok().map(LockKey::Single);
+        Some((before, single.or_else(pair)?))
+    });
+    match key {
+        Some((before, key)) => format!("{before}{KIND}{key}"),
+        None => lock,
+    }
+}
+
 /// Processes as PostgreSQL writes an array: other backends have no type for one.
 fn array(pids: &[i32]) -> String {
     let pids: Vec<_> = pids.iter().map(i32::to_string).collect();
     format!("{{{}}}", pids.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_advisory_lock_is_called_by_its_name_where_that_is_known() {
+        let LockKey::Single(key) = LockKey::named("waited for") else {
+            panic!("a name is a single number");
+        };
+        for (lock, named) in [
+            (
+                format!("ShareLock on advisory lock {key}"),
+                "ShareLock on advisory lock \"waited for\"",
+            ),
+            (
+                "ExclusiveLock on advisory lock (-1, 2)".to_owned(),
+                "ExclusiveLock on advisory lock (-1, 2)",
+            ),
+            (
+                "ShareLock on a row of accounts".to_owned(),
+                "ShareLock on a row of accounts",
+            ),
+            (String::new(), ""),
+        ] {
+            assert_eq!(by_name(lock), named);
+        }
+    }
 }
