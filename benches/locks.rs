@@ -7,15 +7,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
+use diesel_locks::{LockAwareManager, LockError};
 use diesel_locks_harness::TestDatabase;
 
 const ROUNDS: usize = 21;
-const PAIRS: u32 = 4_000;
 
 #[diesel::declare_sql_function]
 extern "SQL" {
@@ -27,67 +28,156 @@ extern "SQL" {
     fn pg_advisory_unlock(key: BigInt) -> Bool;
 }
 
+/// What is compared: does it so often, and returns the nanoseconds of one time.
+type Contender<'c> = (&'c str, Box<dyn FnMut(u32) -> f64 + 'c>);
+
 fn main() {
     let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
+    let url = database.url();
+    let connect = || PgConnection::establish(url).unwrap();
     let libpq = compile_libpq();
 
-    let mut nanoseconds = [const { Vec::new() }; 5];
-    for _ in 0..ROUNDS {
-        let [bare, guard, all, typed, raw] = &mut nanoseconds;
-        bare.push(run_libpq(&libpq, database.url()));
-        guard.push(time(|| conn.advisory_lock(42).unwrap().release().unwrap()));
-        all.push(time(|| {
-            conn.advisory_lock_all(0..10).unwrap().release().unwrap()
-        }));
-        typed.push(time(|| {
-            assert!(
-                diesel::select(pg_try_advisory_lock(42))
-                    .get_result::<bool>(conn)
-                    .unwrap()
-            );
-            assert!(
-                diesel::select(pg_advisory_unlock(42))
-                    .get_result::<bool>(conn)
-                    .unwrap()
-            );
-        }));
-        raw.push(time(|| {
-            for statement in [
-                "SELECT pg_catalog.pg_advisory_lock($1)",
-                "SELECT pg_catalog.pg_advisory_unlock($1)",
-            ] {
-                let statement = diesel::sql_query(statement).bind::<BigInt, _>(42);
-                statement.execute(conn).unwrap();
-            }
-        }));
-    }
-    let [bare, guard, all, typed, raw] = nanoseconds.map(median);
-    println!("lock and release, median of {ROUNDS} rounds of {PAIRS}:");
-    for (what, nanoseconds) in [
-        ("bare libpq, prepared", bare),
-        ("this crate's guard", guard),
-        ("this crate, ten locks at once", all),
-        ("Diesel's typed functions", typed),
-        ("sql_query", raw),
-    ] {
-        let microseconds = nanoseconds / 1_000.0;
-        println!(
-            "  {what:30} {microseconds:6.1} µs  {:5.2} × libpq",
-            nanoseconds / bare
+    let [mut guard, mut timeout, mut typed, mut raw] = [(); 4].map(|()| connect());
+    compare(
+        "lock and release",
+        4_000,
+        vec![
+            ("bare libpq, prepared", by_libpq(&libpq, url, 1)),
+            (
+                "this crate's guard",
+                by_calls(move || guard.advisory_lock(42).unwrap().release().unwrap()),
+            ),
+            (
+                "the same with a timeout",
+                by_calls(move || drop(timeout.advisory_lock_timeout(42, MINUTE).unwrap())),
+            ),
+            (
+                "Diesel's typed functions",
+                by_calls(move || {
+                    let locked =
+                        diesel::select(pg_try_advisory_lock(42)).get_result::<bool>(&mut typed);
+                    assert!(locked.unwrap());
+                    let unlocked =
+                        diesel::select(pg_advisory_unlock(42)).get_result::<bool>(&mut typed);
+                    assert!(unlocked.unwrap());
+                }),
+            ),
+            (
+                "sql_query",
+                by_calls(move || {
+                    for statement in [
+                        "SELECT pg_catalog.pg_advisory_lock($1)",
+                        "SELECT pg_catalog.pg_advisory_unlock($1)",
+                    ] {
+                        let statement = diesel::sql_query(statement).bind::<BigInt, _>(42);
+                        statement.execute(&mut raw).unwrap();
+                    }
+                }),
+            ),
+        ],
+    );
+    for (locks, times) in [(10, 1_000), (100, 300), (500, 60), (1_000, 30)] {
+        let [mut all, mut timeout] = [(); 2].map(|()| connect());
+        compare(
+            &format!("{locks} locks at once, and release"),
+            times,
+            vec![
+                ("bare libpq, unnest", by_libpq(&libpq, url, locks)),
+                (
+                    "this crate's set",
+                    by_calls(move || drop(all.advisory_lock_all(1..=locks).unwrap())),
+                ),
+                (
+                    "the same with a timeout",
+                    by_calls(move || {
+                        drop(
+                            timeout
+                                .advisory_lock_all_timeout(1..=locks, MINUTE)
+                                .unwrap(),
+                        );
+                    }),
+                ),
+            ],
         );
     }
-    println!(
-        "  sql_query takes {:.2} times as long as the guard",
-        raw / guard
+    let [mut empty, mut locked, mut timeout] = [(); 3].map(|()| connect());
+    let work = |_: &mut PgConnection| Ok::<_, LockError>(());
+    compare(
+        "a transaction around nothing",
+        2_000,
+        vec![
+            (
+                "Diesel's transaction",
+                by_calls(move || empty.transaction(work).unwrap()),
+            ),
+            (
+                "with an advisory lock",
+                by_calls(move || locked.transaction_with_advisory_lock(42, work).unwrap()),
+            ),
+            (
+                "the same with a timeout",
+                by_calls(move || {
+                    let done = timeout.transaction_with_advisory_lock_timeout(42, MINUTE, work);
+                    done.unwrap();
+                }),
+            ),
+        ],
+    );
+    let manager = || ConnectionManager::<PgConnection>::new(url);
+    let usual = Pool::builder().max_size(1).build(manager()).unwrap();
+    let aware = LockAwareManager::new(manager());
+    let aware = Pool::builder().max_size(1).build(aware).unwrap();
+    compare(
+        "a connection out of a pool and back",
+        4_000,
+        vec![
+            (
+                "Diesel's manager",
+                by_calls(move || drop(usual.get().unwrap())),
+            ),
+            (
+                "LockAwareManager",
+                by_calls(move || drop(aware.get().unwrap())),
+            ),
+        ],
     );
 }
 
-/// The nanoseconds that one call takes.
-fn time(mut pair: impl FnMut()) -> f64 {
-    let begun = Instant::now();
-    (0..PAIRS).for_each(|_| pair());
-    begun.elapsed().as_nanos() as f64 / f64::from(PAIRS)
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Lets the contenders take turns, and prints the median of each beside the first one's.
+fn compare(what: &str, times: u32, mut contenders: Vec<Contender<'_>>) {
+    println!("{what}, median of {ROUNDS} rounds of {times}:");
+    let mut samples = vec![Vec::new(); contenders.len()];
+    for _ in 0..ROUNDS {
+        for ((_, run), samples) in contenders.iter_mut().zip(&mut samples) {
+            samples.push(run(times));
+        }
+    }
+    let medians: Vec<f64> = samples.into_iter().map(median).collect();
+    for ((name, _), median) in contenders.iter().zip(&medians) {
+        let (microseconds, ratio) = (median / 1_000.0, median / medians[0]);
+        println!("  {name:26} {microseconds:9.1} µs  {ratio:5.2}");
+    }
+}
+
+fn by_calls<'c>(mut call: impl FnMut() + 'c) -> Box<dyn FnMut(u32) -> f64 + 'c> {
+    Box::new(move |times| {
+        let begun = Instant::now();
+        (0..times).for_each(|_| call());
+        begun.elapsed().as_nanos() as f64 / f64::from(times)
+    })
+}
+
+fn by_libpq<'c>(program: &'c Path, url: &'c str, locks: i64) -> Box<dyn FnMut(u32) -> f64 + 'c> {
+    Box::new(move |times| {
+        let output = Command::new(program)
+            .args([url, &times.to_string(), &locks.to_string()])
+            .output()
+            .unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        printed.trim().parse().unwrap()
+    })
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {
@@ -114,13 +204,4 @@ fn compile_libpq() -> PathBuf {
         .unwrap();
     assert!(status.success(), "libpq's headers are missing");
     program
-}
-
-fn run_libpq(program: &Path, url: &str) -> f64 {
-    let output = Command::new(program)
-        .args([url, &PAIRS.to_string()])
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    printed.trim().parse().unwrap()
 }

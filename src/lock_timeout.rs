@@ -33,6 +33,19 @@ pub(crate) const CALL_WITHIN: [&str; 3] = [
     ", true) AS started OFFSET 0) AS started WHERE started IS NOT NULL OFFSET 0) AS called",
 ];
 
+/// One call under a `lock_timeout` of its own, as a batch inside a transaction. To parse two short
+/// statements takes the server half as long as [`CALL_WITHIN`].
+pub(crate) fn batch_call_within(timeout: Duration, call: &str) -> String {
+    format!(
+        "SELECT pg_catalog.set_config('diesel_locks.lock_timeout', \
+         pg_catalog.current_setting('lock_timeout'), true), \
+         pg_catalog.set_config('lock_timeout', '{}', true); SELECT {call}, \
+         pg_catalog.set_config('lock_timeout', \
+         pg_catalog.current_setting('diesel_locks.lock_timeout'), true)",
+        milliseconds(timeout),
+    )
+}
+
 /// Sets `lock_timeout`, for each wait, and `statement_timeout`, for all of them, unless that is
 /// shorter already. A text, of no meaning.
 fn set(milliseconds: i64) -> String {

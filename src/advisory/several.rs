@@ -65,8 +65,12 @@ pub(super) trait Statement: Sized + 'static {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let (backend_pid, n) =
-            Call::new(self, locks).get_result::<(Option<i32>, Option<i64>)>(conn)?;
+        let is_plain =
+            |lock: &AdvisoryLock| !lock.is_shared() && matches!(lock.key(), LockKey::Single(_));
+        let (backend_pid, n): (Option<i32>, Option<i64>) = match locks.iter().all(is_plain) {
+            true => Call::<_, true>::new(self, locks).get_result(conn)?,
+            false => Call::<_, false>::new(self, locks).get_result(conn)?,
+        };
         let except = n.and_then(|n| locks.get(usize::try_from(n - 1).ok()?).copied());
         Ok(Reply {
             backend_pid,
@@ -215,15 +219,16 @@ impl Statement for AllHeld {
 }
 
 /// Whether this session holds the lock of a row of `wanted`. `pg_locks` shows both halves of a
-/// key as unsigned numbers, and 1 for a single key and 2 for a pair.
+/// key as unsigned numbers, and 1 for a single key and 2 for a pair. The mode is compared as a number
+/// too, because the planner makes no hash table for what is compared with `false`.
 const IS_HELD: &str = "(CASE WHEN second IS NULL \
      THEN (first OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) 4294967295 \
      ELSE first OPERATOR(pg_catalog.&) 4294967295 END, \
      CASE WHEN second IS NULL THEN first ELSE second::bigint END \
      OPERATOR(pg_catalog.&) 4294967295, \
-     CASE WHEN second IS NULL THEN 1 ELSE 2 END, shared) \
+     CASE WHEN second IS NULL THEN 1 ELSE 2 END, CASE WHEN shared THEN 1 ELSE 2 END) \
      OPERATOR(pg_catalog.=) ANY (SELECT classid::bigint, objid::bigint, objsubid::integer, \
-     mode OPERATOR(pg_catalog.=) 'ShareLock' FROM pg_catalog.pg_locks \
+     CASE WHEN mode OPERATOR(pg_catalog.=) 'ShareLock' THEN 1 ELSE 2 END FROM pg_catalog.pg_locks \
      WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted \
      AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
 
@@ -254,14 +259,16 @@ fn each(function: &str, suffix: &str, out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" END");
 }
 
-struct Call<S> {
+/// A statement, and whether all of its locks are exclusive ones of single keys: the server leaves
+/// out then what tells the kinds of locks apart.
+struct Call<S, const PLAIN: bool> {
     statement: S,
     first: Vec<i64>,
     second: Vec<Option<i32>>,
     shared: Vec<bool>,
 }
 
-impl<S> Call<S> {
+impl<S, const PLAIN: bool> Call<S, PLAIN> {
     fn new(statement: S, locks: &[AdvisoryLock]) -> Self {
         let (first, second) = locks
             .iter()
@@ -279,26 +286,37 @@ impl<S> Call<S> {
     }
 }
 
-impl<S: Statement> QueryFragment<Pg> for Call<S> {
+impl<S: Statement, const PLAIN: bool> QueryFragment<Pg> for Call<S, PLAIN> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH wanted AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest(");
-        out.push_bind_param::<Array<BigInt>, Vec<i64>>(&self.first)?;
-        out.push_sql("), pg_catalog.unnest(");
-        out.push_bind_param::<Array<Nullable<Integer>>, Vec<Option<i32>>>(&self.second)?;
-        out.push_sql("), pg_catalog.unnest(");
-        out.push_bind_param::<Array<Bool>, Vec<bool>>(&self.shared)?;
-        out.push_sql(")) WITH ORDINALITY AS wanted(first, second, shared, n))");
+        if PLAIN {
+            out.push_sql(
+                "WITH wanted AS NOT MATERIALIZED (\
+                 SELECT first, NULL::integer AS second, false AS shared, n FROM pg_catalog.unnest(",
+            );
+            out.push_bind_param::<Array<BigInt>, Vec<i64>>(&self.first)?;
+            out.push_sql(") WITH ORDINALITY AS wanted(first, n))");
+        } else {
+            out.push_sql(
+                "WITH wanted AS NOT MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest(",
+            );
+            out.push_bind_param::<Array<BigInt>, Vec<i64>>(&self.first)?;
+            out.push_sql("), pg_catalog.unnest(");
+            out.push_bind_param::<Array<Nullable<Integer>>, Vec<Option<i32>>>(&self.second)?;
+            out.push_sql("), pg_catalog.unnest(");
+            out.push_bind_param::<Array<Bool>, Vec<bool>>(&self.shared)?;
+            out.push_sql(")) WITH ORDINALITY AS wanted(first, second, shared, n))");
+        }
         self.statement.write(out)
     }
 }
 
-impl<S: Statement> QueryId for Call<S> {
+impl<S: Statement, const PLAIN: bool> QueryId for Call<S, PLAIN> {
     type QueryId = Self;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl<S: Statement> Query for Call<S> {
+impl<S: Statement, const PLAIN: bool> Query for Call<S, PLAIN> {
     type SqlType = (Nullable<Integer>, Nullable<BigInt>);
 }
 
-impl<S, C> RunQueryDsl<C> for Call<S> {}
+impl<S, C, const PLAIN: bool> RunQueryDsl<C> for Call<S, PLAIN> {}

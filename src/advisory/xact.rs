@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 
 use super::functions::{self, Answer, Transaction};
 use crate::error::LockTarget;
-use crate::lock_timeout::{CALL_WITHIN, milliseconds};
+use crate::lock_timeout::batch_call_within;
 use crate::{AdvisoryLock, LockError, LockKey, Wait, transaction};
 
 /// Takes `lock` until the open transaction ends.
@@ -38,11 +38,7 @@ where
     let is_open = transaction::depth(conn).map_err(LockError::from)?.is_some();
     let statement = match wait {
         Wait::Block if !is_open => format!("SELECT {}", call(&lock)),
-        Wait::Timeout(timeout) if !is_open => {
-            let [restore, start, end] = CALL_WITHIN;
-            let (call, milliseconds) = (call(&lock), milliseconds(timeout));
-            format!("{restore}{call} IS NOT NULL{start}'{milliseconds}'{end}")
-        }
+        Wait::Timeout(timeout) if !is_open => batch_call_within(timeout, &call(&lock)),
         // Diesel makes the savepoint, and only a statement of its own says that it was refused.
         _ => {
             return conn.transaction(|conn| {
