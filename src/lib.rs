@@ -44,7 +44,7 @@
 //!
 //! # Table locks
 //!
-//! [`TableLockExt`] locks whole tables, in the eight modes of [`TableLock`].
+//! [`TableLockExt`] locks whole tables, one or several, in the eight modes of [`TableLockMode`].
 //!
 //! # Advisory locks
 //!
@@ -127,6 +127,7 @@ mod lock_timeout;
 mod pool;
 mod retry;
 mod row;
+mod seal;
 mod slot;
 mod sql;
 mod table;
@@ -145,7 +146,7 @@ pub use pool::{LockAwareManager, PoolLockExt};
 pub use retry::{Retry, RetryExt, Retrying};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
 pub use slot::set_instrumentation;
-pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
+pub use table::{LockableTables, TableLockExt, TableLockMode};
 pub use wait::Wait;
 pub use wrapped::{condition, is_contention, is_retryable};
 

@@ -30,8 +30,13 @@ pub enum LockTarget {
     },
     /// A table, or an index or sequence.
     Relation {
-        /// Its name.
+        /// Its name, with the schema if the statement named that.
         relation: String,
+    },
+    /// One of several tables that were asked for together: PostgreSQL does not say which.
+    OneOf {
+        /// Their names, as of one.
+        relations: Vec<String>,
     },
 }
 
@@ -41,6 +46,7 @@ impl fmt::Display for LockTarget {
             Self::Advisory(lock) => lock.fmt(f),
             Self::Row { relation } => write!(f, "a row of \"{relation}\""),
             Self::Relation { relation } => write!(f, "\"{relation}\""),
+            Self::OneOf { relations } => write!(f, "one of \"{}\"", relations.join("\", \"")),
         }
     }
 }
