@@ -143,7 +143,7 @@ pub use error::{Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt};
-pub use retry::{Retry, RetryExt, Retrying};
+pub use retry::{Retry, RetryExt, Retrying, TransactionError};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
 pub use slot::set_instrumentation;
 pub use table::{LockableTables, TableLockExt, TableLockMode};

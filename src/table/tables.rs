@@ -12,6 +12,19 @@ use crate::sql::as_sql;
 /// In a schema or not, and a view just as well. An alias is none, because PostgreSQL locks tables
 /// by their own names. `How` tells a table from a tuple, and is always inferred. This crate alone
 /// implements it.
+///
+/// ```compile_fail
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// use diesel::prelude::*;
+/// use diesel_locks::{LockError, TableLockMode, prelude::*};
+///
+/// fn lock(conn: &mut PgConnection) -> Result<(), LockError> {
+///     let rich = diesel::alias!(accounts as rich);
+///     // error: `(jobs::table, Alias<rich>)` is neither a table nor a tuple of one to eight tables
+///     conn.lock_table((jobs::table, rich), TableLockMode::Exclusive)
+/// }
+/// # fn main() {}
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a table nor a tuple of one to eight tables",
     label = "no table",
