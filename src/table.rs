@@ -160,7 +160,6 @@ pub trait TableLockExt: Connection<Backend = Pg> + Sized {
         transaction::require(self)?;
         let mut tables = table.names(Seal)?;
         tables.sort_unstable();
-        tables.dedup();
         let lock = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
         let clock = Clock::start(wait);
         let locked = match wait {

@@ -16,6 +16,7 @@ use support::schema::{accounts, jobs};
 use support::{backend_pid, connect, database, eventually, waits_for_a_table};
 
 const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_sixty_four_pairs_conflict_as_documented() {
@@ -144,7 +145,7 @@ fn a_timeout_names_the_tables_and_leaves_both_limits_as_they_were() {
             ));
             assert_eq!(limits(conn), ["1min", "2min"]);
 
-            conn.lock_table_timeout(jobs::table, mode, SHORT)?;
+            conn.lock_table_timeout(jobs::table, mode, LONG)?;
             assert_eq!(limits(conn), ["1min", "2min"]);
 
             let both = (jobs::table, accounts::table);
@@ -172,7 +173,7 @@ fn a_timeout_names_the_tables_and_leaves_both_limits_as_they_were() {
 
 #[test]
 fn a_timeout_counts_for_all_tables_together() {
-    const TIMEOUT: Duration = Duration::from_secs(2);
+    const TIMEOUT: Duration = Duration::from_secs(3);
     let database = database();
     let [mut first, mut second, mut waiter] = [(); 3].map(|()| connect(&database));
     for (holder, table) in [(&mut first, "accounts"), (&mut second, "jobs")] {
@@ -190,7 +191,8 @@ fn a_timeout_counts_for_all_tables_together() {
             });
             (late, begun.elapsed())
         });
-        eventually(|| waits_for_a_table(&database, pid) && begun.elapsed() > TIMEOUT * 3 / 4);
+        eventually(|| waits_for_a_table(&database, pid));
+        thread::sleep((TIMEOUT * 3 / 4).saturating_sub(begun.elapsed()));
         first.batch_execute("ROLLBACK").unwrap();
         let (late, elapsed) = waiting.join().unwrap();
         assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
@@ -207,21 +209,23 @@ fn a_shorter_statement_timeout_of_the_callers_own_stays_what_it_is() {
     here.batch_execute("BEGIN; LOCK TABLE jobs").unwrap();
     there
         .transaction::<_, LockError, _>(|conn| {
-            conn.batch_execute("SET LOCAL lock_timeout = '1min'; SET statement_timeout = '50ms'")?;
+            conn.batch_execute("SET LOCAL lock_timeout = '1min'; SET statement_timeout = '1s'")?;
             let refused = conn.transaction(|conn| {
                 let both = (accounts::table, jobs::table);
-                conn.lock_table_timeout(both, TableLockMode::Share, Duration::from_secs(60))
+                conn.lock_table_timeout(both, TableLockMode::Share, LONG)
             });
             assert!(
                 matches!(refused, Err(LockError::StatementTimeout { .. })),
                 "{refused:?}"
             );
-            assert_eq!(limits(conn), ["1min", "50ms"]);
-            conn.lock_table_timeout(accounts::table, TableLockMode::Share, SHORT)?;
-            assert_eq!(limits(conn), ["1min", "50ms"]);
+            assert_eq!(limits(conn), ["1min", "1s"]);
+            conn.lock_table_timeout(accounts::table, TableLockMode::Share, LONG)?;
+            assert_eq!(limits(conn), ["1min", "1s"]);
             Ok(())
         })
         .unwrap();
+    // And so is what was set for the session meanwhile.
+    assert_eq!(limits(&mut there), ["0", "1s"]);
 }
 
 #[test]
