@@ -44,7 +44,7 @@
 //!
 //! # Table locks
 //!
-//! [`TableLockExt`] locks whole tables, in the eight modes of [`TableLock`].
+//! [`TableLockExt`] locks whole tables, one or several, in the eight modes of [`TableLockMode`].
 //!
 //! # Advisory locks
 //!
@@ -128,6 +128,7 @@ mod names;
 mod pool;
 mod retry;
 mod row;
+mod seal;
 mod slot;
 mod sql;
 mod table;
@@ -145,10 +146,10 @@ pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarge
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
-pub use retry::{Retry, RetryExt, Retrying};
+pub use retry::{Retry, RetryExt, Retrying, TransactionError};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
 pub use slot::set_instrumentation;
-pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
+pub use table::{LockableTables, TableLockExt, TableLockMode};
 pub use wait::Wait;
 pub use wrapped::{condition, is_contention, is_retryable};
 

@@ -1,82 +1,18 @@
-use std::collections::hash_map::RandomState;
+mod failure;
+mod policy;
+
 use std::error::Error as StdError;
-use std::hash::{BuildHasher, Hasher};
+use std::fmt;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::connection::Connection;
 use diesel::pg::Pg;
-use diesel::result::Error;
 
+use crate::seal::Seal;
 use crate::{transaction, wrapped};
-
-/// How often, and how soon, a transaction that failed is run again.
-///
-/// Only failures that [`LockError::is_retryable`](crate::LockError::is_retryable) are: a deadlock
-/// or a serialization failure, which PostgreSQL resolves by ending one of the transactions. See [*Serialization Failure
-/// Handling*], section 13.5 of the PostgreSQL documentation.
-///
-/// [*Serialization Failure Handling*]: https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    attempts: u32,
-    first_pause: Duration,
-    longest_pause: Duration,
-    deadline: Option<Duration>,
-}
-
-impl Retry {
-    /// Five attempts, with pauses from 10 ms up to 1 s, and no deadline.
-    pub fn new() -> Self {
-        Self {
-            attempts: 5,
-            first_pause: Duration::from_millis(10),
-            longest_pause: Duration::from_secs(1),
-            deadline: None,
-        }
-    }
-
-    /// How many attempts there are at most, the first one included; 0 is taken for 1.
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
-    }
-
-    /// The pause after the first attempt, which doubles from attempt to attempt, up to the
-    /// longest. Each pause is cut by chance to between half and all of that, so that those who
-    /// have met once do not meet again.
-    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.first_pause = first;
-        self.longest_pause = longest;
-        self
-    }
-
-    /// Gives up when the next attempt could not begin within `deadline` of the first one. It ends
-    /// no attempt that has begun.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// The pause after the failed attempt of this number, counted from 1.
-    fn pause(&self, attempt: u32) -> Duration {
-        let doubled = 2_u32.saturating_pow(attempt - 1);
-        let pause = self
-            .first_pause
-            .saturating_mul(doubled)
-            .min(self.longest_pause);
-        // Each `RandomState` hashes in its own way.
-        let chance = RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64;
-        let half = pause / 2;
-        half.saturating_add(half.mul_f64(chance))
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+pub use failure::TransactionError;
+pub use policy::Retry;
 
 /// Transactions that are run again when they fail.
 ///
@@ -97,7 +33,7 @@ pub trait RetryExt: Connection<Backend = Pg> + Sized {
     /// let retry = Retry::new().attempts(10).deadline(Duration::from_secs(5));
     /// conn.retrying(retry)
     ///     .on_failure(|attempt, error| eprintln!("attempt {attempt}: {error}"))
-    ///     .transaction::<_, LockError>(|conn| {
+    ///     .transaction::<_, LockError, _>(|conn| {
     ///         conn.select_for_update::<i32, _>(accounts::table.select(accounts::id))?;
     ///         diesel::update(accounts::table).set(accounts::balance.eq(0)).execute(conn)?;
     ///         Ok(())
@@ -110,28 +46,69 @@ pub trait RetryExt: Connection<Backend = Pg> + Sized {
             conn: self,
             retry,
             on_failure: Box::new(|_, _| ()),
+            besides: Nothing,
         }
     }
 }
 
 impl<C: Connection<Backend = Pg>> RetryExt for C {}
 
-type Report<'c> = dyn FnMut(u32, &dyn StdError) + 'c;
+type Report<'c> = dyn FnMut(u32, &(dyn StdError + 'static)) + 'c;
 
 /// A connection whose transactions are run again when they fail, made by [`RetryExt::retrying`].
+///
+/// `B` says what is retryable besides, by [`retry_if`](Self::retry_if), and is always inferred.
 #[must_use = "nothing is run before `transaction` or `run`"]
-pub struct Retrying<'c, C> {
+pub struct Retrying<'c, C, B = Nothing> {
     conn: &'c mut C,
     retry: Retry,
     on_failure: Box<Report<'c>>,
+    besides: B,
 }
 
-impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
+impl<'c, C: Connection<Backend = Pg>, B> Retrying<'c, C, B> {
     /// Reports every failed attempt that could be run again, the last one included, with its
     /// number, counted from 1.
-    pub fn on_failure(mut self, report: impl FnMut(u32, &dyn StdError) + 'c) -> Self {
+    pub fn on_failure(mut self, report: impl FnMut(u32, &(dyn StdError + 'static)) + 'c) -> Self {
         self.on_failure = Box::new(report);
         self
+    }
+
+    /// Has a transaction run again after what `besides` holds for retryable too. A second call
+    /// takes the place of the first.
+    ///
+    /// It gets the error as the transaction has it: a [`LockError`](crate::LockError), an error of
+    /// one's own, an `anyhow::Error`. A closure that does not tell which by itself has to name it.
+    ///
+    /// ```
+    /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+    /// use std::time::Duration;
+    ///
+    /// use diesel::connection::SimpleConnection;
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{LockError, Retry, TableLockMode, prelude::*};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = database()?;
+    /// # let conn = &mut PgConnection::establish(database.url())?;
+    /// // Whoever waits for this lock holds up everybody else, so it waits briefly, and often.
+    /// conn.retrying(Retry::new().attempts(100))
+    ///     .retry_if(LockError::is_contention)
+    ///     .transaction(|conn| {
+    ///         let mode = TableLockMode::AccessExclusive;
+    ///         conn.lock_table_timeout(accounts::table, mode, Duration::from_millis(100))?;
+    ///         Ok(conn.batch_execute("ALTER TABLE accounts ADD COLUMN email text")?)
+    ///     })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retry_if<E, F: FnMut(&E) -> bool>(self, besides: F) -> Retrying<'c, C, F> {
+        Retrying {
+            conn: self.conn,
+            retry: self.retry,
+            on_failure: self.on_failure,
+            besides,
+        }
     }
 
     /// Runs `work` in a transaction, and again from its start if that or its commit fails.
@@ -141,12 +118,16 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
     ///
     /// # Errors
     ///
-    /// That of the last attempt. Whether an error can be retried is looked up in it and in its
-    /// [sources](StdError::source): so an error type of one's own that wraps
-    /// [`LockError`](crate::LockError) or Diesel's error will do.
-    pub fn transaction<T, E>(self, mut work: impl FnMut(&mut C) -> Result<T, E>) -> Result<T, E>
+    /// That of the last attempt. As for Diesel's `transaction` it may be of any type that Diesel's
+    /// error turns into, if it can be looked into: see [`TransactionError`]. Whether it can be
+    /// retried is looked up in it and in its [sources](StdError::source).
+    pub fn transaction<T, E, How>(
+        self,
+        mut work: impl FnMut(&mut C) -> Result<T, E>,
+    ) -> Result<T, E>
     where
-        E: From<Error> + StdError + 'static,
+        E: TransactionError<How>,
+        B: Besides<E>,
     {
         self.run(|conn| conn.transaction(&mut work))
     }
@@ -175,9 +156,10 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
     /// # Errors
     ///
     /// As for [`transaction`](Self::transaction).
-    pub fn run<T, E>(mut self, mut work: impl FnMut(&mut C) -> Result<T, E>) -> Result<T, E>
+    pub fn run<T, E, How>(mut self, mut work: impl FnMut(&mut C) -> Result<T, E>) -> Result<T, E>
     where
-        E: From<Error> + StdError + 'static,
+        E: TransactionError<How>,
+        B: Besides<E>,
     {
         let is_open = transaction::depth(self.conn)?.is_some();
         let begun = Instant::now();
@@ -185,10 +167,14 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
         loop {
             let error = match work(self.conn) {
                 Ok(done) => return Ok(done),
-                Err(error) if wrapped::is_retryable(&error) => error,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
-            (self.on_failure)(attempt, &error);
+            if !wrapped::is_retryable(error.as_std_error(Seal))
+                && !self.besides.is_retryable(&error)
+            {
+                return Err(error);
+            }
+            (self.on_failure)(attempt, error.as_std_error(Seal));
             let pause = self.retry.pause(attempt);
             let is_late = |deadline| begun.elapsed().saturating_add(pause) > deadline;
             if is_open || attempt >= self.retry.attempts || self.retry.deadline.is_some_and(is_late)
@@ -201,31 +187,31 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
     }
 }
 
-impl<C> std::fmt::Debug for Retrying<'_, C> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<C, B> fmt::Debug for Retrying<'_, C, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retrying")
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What [`Retrying::retry_if`] was given, or not.
+pub trait Besides<E> {
+    fn is_retryable(&mut self, error: &E) -> bool;
+}
 
-    #[test]
-    fn pauses_double_up_to_the_longest_and_are_cut_by_at_most_a_half() {
-        let second = Duration::from_secs(1);
-        let retry = Retry::new().backoff(second, 5 * second);
-        for (attempt, longest) in [(1, 1), (2, 2), (3, 4), (4, 5), (40, 5), (u32::MAX, 5)] {
-            let pause = retry.pause(attempt);
-            let longest = longest * second;
-            assert!(
-                longest / 2 <= pause && pause <= longest,
-                "{attempt}: {pause:?}"
-            );
-        }
-        let endless = Retry::new().backoff(Duration::MAX, Duration::MAX);
-        assert!(endless.pause(2) >= Duration::MAX / 2 - second);
+/// Nothing is retryable besides.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl<E> Besides<E> for Nothing {
+    fn is_retryable(&mut self, _: &E) -> bool {
+        false
+    }
+}
+
+impl<E, F: FnMut(&E) -> bool> Besides<E> for F {
+    fn is_retryable(&mut self, error: &E) -> bool {
+        self(error)
     }
 }

@@ -1,89 +1,27 @@
-use std::fmt;
+mod mode;
+mod tables;
+
 use std::time::Duration;
 
-use diesel::associations::HasTable;
 use diesel::connection::Connection;
 use diesel::pg::Pg;
-use diesel::query_builder::QueryFragment;
-use diesel::result::QueryResult;
 
 use crate::lock_timeout::{Clock, batch_within};
-use crate::sql::as_sql;
-use crate::{LockError, Wait, transaction};
-
-/// The modes of PostgreSQL's table locks, from the weakest to the strongest.
-///
-/// See [*Table-Level Locks*], section 13.3.1 of the PostgreSQL documentation, for what takes each
-/// of them by itself. A mode conflicts with those marked, held by another transaction:
-///
-/// | | AS | RS | RX | SUX | S | SRX | X | AX |
-/// |---|---|---|---|---|---|---|---|---|
-/// | `AccessShare` | | | | | | | | × |
-/// | `RowShare` | | | | | | | × | × |
-/// | `RowExclusive` | | | | | × | × | × | × |
-/// | `ShareUpdateExclusive` | | | | × | × | × | × | × |
-/// | `Share` | | | × | × | | × | × | × |
-/// | `ShareRowExclusive` | | | × | × | × | × | × | × |
-/// | `Exclusive` | | × | × | × | × | × | × | × |
-/// | `AccessExclusive` | × | × | × | × | × | × | × | × |
-///
-/// [*Table-Level Locks*]: https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-TABLES
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TableLock {
-    /// `ACCESS SHARE`, which every `SELECT` takes.
-    AccessShare,
-    /// `ROW SHARE`, which `SELECT … FOR UPDATE` and its sisters take.
-    RowShare,
-    /// `ROW EXCLUSIVE`, which `INSERT`, `UPDATE` and `DELETE` take.
-    RowExclusive,
-    /// `SHARE UPDATE EXCLUSIVE`, which `VACUUM` and `CREATE INDEX CONCURRENTLY` take.
-    ShareUpdateExclusive,
-    /// `SHARE`, which `CREATE INDEX` takes: nobody writes, and several may hold it.
-    Share,
-    /// `SHARE ROW EXCLUSIVE`: nobody writes, and one may hold it.
-    ShareRowExclusive,
-    /// `EXCLUSIVE`: everybody else may only read.
-    Exclusive,
-    /// `ACCESS EXCLUSIVE`, which `DROP TABLE` and most `ALTER TABLE` take: nobody even reads.
-    AccessExclusive,
-}
-
-impl TableLock {
-    /// All of them, from the weakest to the strongest.
-    pub const ALL: [Self; 8] = [
-        Self::AccessShare,
-        Self::RowShare,
-        Self::RowExclusive,
-        Self::ShareUpdateExclusive,
-        Self::Share,
-        Self::ShareRowExclusive,
-        Self::Exclusive,
-        Self::AccessExclusive,
-    ];
-}
-
-/// As SQL spells it.
-impl fmt::Display for TableLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::AccessShare => "ACCESS SHARE",
-            Self::RowShare => "ROW SHARE",
-            Self::RowExclusive => "ROW EXCLUSIVE",
-            Self::ShareUpdateExclusive => "SHARE UPDATE EXCLUSIVE",
-            Self::Share => "SHARE",
-            Self::ShareRowExclusive => "SHARE ROW EXCLUSIVE",
-            Self::Exclusive => "EXCLUSIVE",
-            Self::AccessExclusive => "ACCESS EXCLUSIVE",
-        })
-    }
-}
+use crate::seal::Seal;
+use crate::sql::unquoted;
+use crate::{LockError, LockTarget, Wait, transaction};
+pub use mode::TableLockMode;
+pub use tables::LockableTables;
 
 /// Table locks on a connection.
 ///
 /// For every synchronous connection to PostgreSQL: `PgConnection`, a `PooledConnection`, and the
-/// connection inside a guard. The type parameter is the table; several are locked by
-/// [`lock_tables`](Self::lock_tables). Views are locked with their tables, and partitioned tables
-/// with their partitions.
+/// connection inside a guard.
+///
+/// All methods take a table, or a tuple of up to eight. Several are locked in the order of their
+/// names, whatever their order in the tuple, so that two callers cannot deadlock each other; in
+/// one round trip like one; and all or none, once the transaction of a failure is rolled back.
+/// Views are locked with their tables, and partitioned tables with their partitions.
 ///
 /// # Transactions
 ///
@@ -105,20 +43,34 @@ impl fmt::Display for TableLock {
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks::{LockError, TableLock, Wait, prelude::*};
+/// use diesel_locks::{LockError, TableLockMode, prelude::*};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
 /// # let conn = &mut PgConnection::establish(database.url())?;
 /// conn.transaction::<_, LockError, _>(|conn| {
-///     conn.lock_table::<accounts::table>(TableLock::ShareRowExclusive)?;
-///     conn.lock_tables::<(jobs::table, accounts::table)>(TableLock::Exclusive, Wait::NoWait)
+///     conn.lock_table(accounts::table, TableLockMode::ShareRowExclusive)?;
+///     conn.lock_table_nowait((jobs::table, accounts::table), TableLockMode::Exclusive)
 /// })?;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// What is no table does not compile:
+///
+/// ```compile_fail
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// use diesel::prelude::*;
+/// use diesel_locks::{LockError, TableLockMode, prelude::*};
+///
+/// fn lock(conn: &mut PgConnection) -> Result<(), LockError> {
+///     // error: `accounts::columns::id` is neither a table nor a tuple of one to eight tables
+///     conn.lock_table(accounts::id, TableLockMode::Exclusive)
+/// }
+/// # fn main() {}
+/// ```
 pub trait TableLockExt: Connection<Backend = Pg> + Sized {
-    /// Locks the table, and waits until no other transaction is in the way.
+    /// Locks the tables, and waits until no other transaction is in the way.
     ///
     /// One round trip. The wait has no end but the session's own `lock_timeout`.
     ///
@@ -126,131 +78,112 @@ pub trait TableLockExt: Connection<Backend = Pg> + Sized {
     ///
     /// [`LockError::Timeout`]: the session's `lock_timeout` ended the wait.
     /// [`LockError::Deadlock`]: the holder waits for this transaction.
-    fn lock_table<T: LockableTable>(&mut self, mode: TableLock) -> Result<(), LockError> {
-        lock(self, vec![T::name()?], mode, Wait::Block)
+    fn lock_table<T, How>(&mut self, table: T, mode: TableLockMode) -> Result<(), LockError>
+    where
+        T: LockableTables<How>,
+    {
+        self.lock_table_wait(table, mode, Wait::Block)
     }
 
-    /// Locks the table, or fails at once if another transaction is in the way.
+    /// Locks the tables, or fails at once if another transaction is in the way.
     ///
     /// One round trip.
     ///
     /// # Errors
     ///
     /// [`LockError::NotAvailable`]: another transaction holds a lock that conflicts.
-    fn lock_table_nowait<T: LockableTable>(&mut self, mode: TableLock) -> Result<(), LockError> {
-        lock(self, vec![T::name()?], mode, Wait::NoWait)
+    fn lock_table_nowait<T, How>(&mut self, table: T, mode: TableLockMode) -> Result<(), LockError>
+    where
+        T: LockableTables<How>,
+    {
+        self.lock_table_wait(table, mode, Wait::NoWait)
     }
 
-    /// Locks the table, and waits for at most `timeout`, measured by the
-    /// server.
+    /// Locks the tables, and waits for all of them together for at most `timeout`, measured by
+    /// the server.
     ///
     /// One round trip. Whole milliseconds, rounded up: see [`Wait::Timeout`]. The `lock_timeout`
-    /// of the session or transaction is as it was afterwards.
+    /// and the `statement_timeout` of the session or transaction are as they were afterwards.
     ///
     /// # Errors
     ///
     /// [`LockError::Timeout`]: another transaction was in the way for so long.
+    /// [`LockError::StatementTimeout`]: the caller's own `statement_timeout` was shorter.
     /// [`LockError::Deadlock`]: the holder waits for this transaction.
-    fn lock_table_timeout<T: LockableTable>(
+    fn lock_table_timeout<T, How>(
         &mut self,
-        mode: TableLock,
+        table: T,
+        mode: TableLockMode,
         timeout: Duration,
-    ) -> Result<(), LockError> {
-        lock(self, vec![T::name()?], mode, Wait::Timeout(timeout))
+    ) -> Result<(), LockError>
+    where
+        T: LockableTables<How>,
+    {
+        self.lock_table_wait(table, mode, Wait::Timeout(timeout))
     }
 
-    /// Locks the table, and says whether that was granted; `false` if another transaction is in
-    /// the way, and then the transaction stays usable.
+    /// Locks the tables, and says whether that was granted; `false` if another transaction is in
+    /// the way, and then the transaction stays usable, and none of the tables is locked.
     ///
     /// Three round trips: the attempt has a savepoint of its own.
     ///
     /// # Errors
     ///
     /// Those of the trait. They leave the transaction as it was before the attempt.
-    fn try_lock_table<T: LockableTable>(&mut self, mode: TableLock) -> Result<bool, LockError> {
+    fn try_lock_table<T, How>(&mut self, table: T, mode: TableLockMode) -> Result<bool, LockError>
+    where
+        T: LockableTables<How>,
+    {
         transaction::require(self)?;
-        let granted = self.transaction(|conn| conn.lock_table_nowait::<T>(mode));
+        let granted = self.transaction(|conn| conn.lock_table_nowait(table, mode));
         LockError::unless_not_available(granted).map(|granted| granted.is_some())
     }
 
-    /// Locks a tuple of two to eight tables in the order of their names, so that two callers
-    /// cannot deadlock each other, and waits for each as `wait` says.
+    /// Locks the tables, and waits as `wait` says.
     ///
-    /// One round trip.
+    /// One round trip. It is what the other methods are made of, for code that decides at run
+    /// time.
     ///
     /// # Errors
     ///
-    /// [`LockError::NotAvailable`] or [`LockError::Timeout`]: another transaction is in the way,
-    /// and none of the tables is locked once the transaction is rolled back.
-    fn lock_tables<T: LockableTables>(
+    /// Those of [`lock_table`](Self::lock_table), [`lock_table_nowait`](Self::lock_table_nowait)
+    /// or [`lock_table_timeout`](Self::lock_table_timeout).
+    fn lock_table_wait<T, How>(
         &mut self,
-        mode: TableLock,
+        table: T,
+        mode: TableLockMode,
         wait: Wait,
-    ) -> Result<(), LockError> {
-        let mut names = T::names()?;
-        names.sort_unstable();
-        lock(self, names, mode, wait)
+    ) -> Result<(), LockError>
+    where
+        T: LockableTables<How>,
+    {
+        transaction::require(self)?;
+        let mut tables = table.names(Seal)?;
+        tables.sort_unstable();
+        let lock = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
+        let clock = Clock::start(wait);
+        let locked = match wait {
+            Wait::Block => self.batch_execute(&lock),
+            Wait::NoWait => self.batch_execute(&format!("{lock} NOWAIT")),
+            Wait::Timeout(timeout) => self.batch_execute(&batch_within(timeout, &lock)),
+        };
+        locked.map_err(|error| waiting_for(&tables, clock.explain(error.into())))
     }
 }
 
 impl<C: Connection<Backend = Pg>> TableLockExt for C {}
 
-fn lock<C>(conn: &mut C, tables: Vec<String>, mode: TableLock, wait: Wait) -> Result<(), LockError>
-where
-    C: Connection<Backend = Pg>,
-{
-    transaction::require(conn)?;
-    let lock = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
-    let clock = Clock::start(wait);
-    let locked = match wait {
-        Wait::Block => conn.batch_execute(&lock),
-        Wait::NoWait => conn.batch_execute(&format!("{lock} NOWAIT")),
-        Wait::Timeout(timeout) => conn.batch_execute(&batch_within(timeout, &lock)),
-    };
-    locked.map_err(|error| clock.explain(error.into()))
-}
-
-/// A table that [`TableLockExt::lock_table`] takes: every one that `diesel::table!` makes.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is no table",
-    note = "several tables at once are locked by `lock_tables`"
-)]
-pub trait LockableTable {
-    /// Its name, as SQL quotes it.
-    #[doc(hidden)]
-    fn name() -> QueryResult<String>;
-}
-
-impl<T: HasTable<Table = T> + QueryFragment<Pg>> LockableTable for T {
-    fn name() -> QueryResult<String> {
-        as_sql(&T::table())
+/// Adds to a timeout what was waited for, which PostgreSQL does not say.
+fn waiting_for(tables: &[String], mut error: LockError) -> LockError {
+    if let LockError::Timeout { target, .. } = &mut error {
+        *target = Some(match tables {
+            [table] => LockTarget::Relation {
+                relation: unquoted(table),
+            },
+            tables => LockTarget::OneOf {
+                relations: tables.iter().map(|table| unquoted(table)).collect(),
+            },
+        });
     }
-}
-
-/// A tuple of tables that [`TableLockExt::lock_tables`] takes.
-#[diagnostic::on_unimplemented(message = "`{Self}` is no tuple of two to eight tables")]
-pub trait LockableTables {
-    /// Their names, as SQL quotes them.
-    #[doc(hidden)]
-    fn names() -> QueryResult<Vec<String>>;
-}
-
-macro_rules! tuples {
-    ($($($table:ident)*;)*) => {$(
-        impl<$($table: LockableTable),*> LockableTables for ($($table,)*) {
-            fn names() -> QueryResult<Vec<String>> {
-                Ok(vec![$($table::name()?),*])
-            }
-        }
-    )*};
-}
-
-tuples! {
-    A B;
-    A B C;
-    A B C D;
-    A B C D E;
-    A B C D E F;
-    A B C D E F G;
-    A B C D E F G H;
+    error
 }

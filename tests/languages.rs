@@ -12,7 +12,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_locks::prelude::*;
-use diesel_locks::{LockError, LockTarget, TableLock, use_english_messages};
+use diesel_locks::{LockError, LockTarget, TableLockMode, use_english_messages};
 use diesel_locks_harness::{Contention, TempPostgres};
 use schema::accounts;
 
@@ -67,7 +67,7 @@ fn every_error_is_known(language: &str) {
         assert_eq!(target, LockTarget::Row { relation });
     }
 
-    here.lock_table::<accounts::table>(TableLock::AccessExclusive)
+    here.lock_table(accounts::table, TableLockMode::AccessExclusive)
         .unwrap();
     let mut fail = |statements: &str| {
         let failed =

@@ -3,6 +3,7 @@
 mod support;
 
 use std::error::Error as StdError;
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -11,10 +12,10 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel_locks::prelude::*;
-use diesel_locks::{LockError, Retry};
+use diesel_locks::{Condition, LockError, Retry, TableLockMode, TransactionError, is_contention};
 use diesel_locks_harness::TestDatabase;
 use support::schema::accounts;
-use support::{connect, database};
+use support::{backend_pid, connect, database, eventually, waits_for_a_table};
 
 /// Fails on the server, as a serialization failure.
 fn fail(conn: &mut PgConnection) -> Result<(), Error> {
@@ -44,7 +45,7 @@ fn a_transaction_is_run_again_until_it_succeeds_and_every_failure_is_reported() 
     let done = conn
         .retrying(quick())
         .on_failure(|attempt, error| reports.push((attempt, error.to_string())))
-        .transaction::<_, AppError>(|conn| {
+        .transaction::<_, AppError, _>(|conn| {
             runs += 1;
             diesel::update(accounts::table)
                 .set(accounts::balance.eq(accounts::balance + 1))
@@ -79,7 +80,7 @@ fn it_gives_up_after_its_attempts_and_before_its_deadline() {
         let error = conn
             .retrying(retry)
             .on_failure(|_, _| reports += 1)
-            .transaction::<(), LockError>(|conn| {
+            .transaction::<(), LockError, _>(|conn| {
                 runs += 1;
                 Ok(fail(conn)?)
             })
@@ -102,18 +103,144 @@ fn what_would_fail_again_is_not_run_again() {
     let database = TestDatabase::new().unwrap();
     let conn = &mut connect(&database);
     let mut runs = 0;
-    let error = conn.retrying(quick()).transaction::<(), AppError>(|conn| {
-        runs += 1;
-        conn.batch_execute("SELECT 1 / 0")?;
-        Ok(())
-    });
+    let error = conn
+        .retrying(quick())
+        .transaction::<(), AppError, _>(|conn| {
+            runs += 1;
+            conn.batch_execute("SELECT 1 / 0")?;
+            Ok(())
+        });
     assert!(matches!(error, Err(AppError::Database(_))));
-    let error = conn.retrying(quick()).transaction::<(), AppError>(|_| {
+    let error = conn.retrying(quick()).transaction::<(), AppError, _>(|_| {
         runs += 1;
         Err(AppError::Other("no"))
     });
     assert!(error.unwrap_err().source().is_none());
     assert_eq!(runs, 2);
+}
+
+/// Has `conn` be the victim of a deadlock with another session.
+fn deadlock(conn: &mut PgConnection, database: &TestDatabase) -> Result<(), Error> {
+    let there = &mut connect(database);
+    let pid = backend_pid(there);
+    // Whoever looks for a deadlock first is the one that is ended.
+    there.batch_execute("SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE jobs")?;
+    conn.batch_execute("SET LOCAL deadlock_timeout = '10ms'; LOCK TABLE accounts")?;
+    thread::scope(|scope| {
+        let ended = scope.spawn(|| there.batch_execute("LOCK TABLE accounts; COMMIT"));
+        eventually(|| waits_for_a_table(database, pid));
+        let failed = conn.batch_execute("LOCK TABLE jobs");
+        ended.join().unwrap()?;
+        failed
+    })
+}
+
+/// Has another session write what `conn` is about to.
+fn serialization_failure(conn: &mut PgConnection, database: &TestDatabase) -> Result<(), Error> {
+    const WRITE: &str = "UPDATE accounts SET balance = balance + 1";
+    conn.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT FROM accounts")?;
+    connect(database).batch_execute(WRITE)?;
+    conn.batch_execute(WRITE)
+}
+
+fn is_run_again_where_it_is_due<E, How>(wrap: fn(Error) -> E)
+where
+    E: TransactionError<How> + Debug,
+{
+    let database = database();
+    let conn = &mut connect(&database);
+    for (fail, condition) in [
+        (deadlock as fn(&mut _, &_) -> _, Condition::Deadlock),
+        (serialization_failure, Condition::SerializationFailure),
+    ] {
+        let (mut runs, mut seen) = (0, Vec::new());
+        conn.retrying(quick())
+            .on_failure(|_, error| seen.push(diesel_locks::condition(error)))
+            .transaction(|conn| {
+                runs += 1;
+                match runs {
+                    1 => fail(conn, &database).map_err(wrap),
+                    _ => Ok(()),
+                }
+            })
+            .unwrap();
+        assert_eq!((runs, seen), (2, vec![Some(condition)]));
+    }
+    let mut runs = 0;
+    conn.retrying(quick())
+        .transaction(|_| {
+            runs += 1;
+            Err::<(), _>(wrap(Error::NotFound))
+        })
+        .unwrap_err();
+    assert_eq!(runs, 1);
+}
+
+#[test]
+fn an_error_may_be_of_any_type_that_diesels_transaction_takes() {
+    is_run_again_where_it_is_due(|error| error);
+    is_run_again_where_it_is_due(LockError::from);
+    is_run_again_where_it_is_due(AppError::from);
+    is_run_again_where_it_is_due(Box::<dyn StdError>::from);
+    is_run_again_where_it_is_due(Box::<dyn StdError + Send + Sync>::from);
+    is_run_again_where_it_is_due(anyhow::Error::from);
+}
+
+#[test]
+fn an_error_is_found_in_a_box_and_under_a_context() {
+    is_run_again_where_it_is_due(|error| Box::<dyn StdError>::from(LockError::from(error)));
+    is_run_again_where_it_is_due(|error| anyhow::Error::new(error).context("no transfer"));
+    is_run_again_where_it_is_due(|error| {
+        anyhow::Error::new(AppError::Lock(error.into())).context("no transfer")
+    });
+}
+
+#[test]
+fn what_is_retryable_besides_is_for_the_caller_to_say() {
+    let database = database();
+    let (conn, there) = (&mut connect(&database), &mut connect(&database));
+    let (mode, short) = (TableLockMode::Exclusive, Duration::from_millis(20));
+
+    there.batch_execute("BEGIN; LOCK TABLE accounts").unwrap();
+    let mut seen = Vec::new();
+    conn.retrying(quick())
+        .retry_if(LockError::is_contention)
+        .on_failure(|attempt, error| {
+            let timeout = error.downcast_ref::<LockError>();
+            seen.push((attempt, matches!(timeout, Some(LockError::Timeout { .. }))));
+            there.batch_execute("ROLLBACK").unwrap();
+        })
+        .transaction(|conn| conn.lock_table_timeout(accounts::table, mode, short))
+        .unwrap();
+    assert_eq!(seen, [(1, true)]);
+
+    there.batch_execute("BEGIN; LOCK TABLE accounts").unwrap();
+    let mut runs = 0;
+    let refused = conn
+        .retrying(quick().attempts(3))
+        .retry_if(|error: &anyhow::Error| is_contention(error.as_ref()))
+        .transaction(|conn| {
+            runs += 1;
+            Ok(conn.lock_table_nowait(accounts::table, mode)?)
+        });
+    assert!(refused.unwrap_err().is::<LockError>());
+    assert_eq!(runs, 3);
+
+    // What this crate finds is retryable still, and all else is not.
+    let mut runs = 0;
+    let failed = conn
+        .retrying(quick())
+        .retry_if(|error| matches!(error, AppError::Other("again")))
+        .transaction::<(), _, _>(|conn| {
+            runs += 1;
+            match runs {
+                1 => Err(AppError::Other("again")),
+                2 => Ok(fail(conn)?),
+                _ => Err(AppError::Other("no")),
+            }
+        });
+    assert!(matches!(failed, Err(AppError::Other("no"))));
+    assert_eq!(runs, 3);
 }
 
 #[test]
@@ -122,12 +249,13 @@ fn inside_an_outer_transaction_it_is_run_once() {
     let conn = &mut connect(&database);
     let (mut outer, mut inner) = (0, 0);
     conn.retrying(quick())
-        .transaction::<_, LockError>(|conn| {
+        .transaction::<_, LockError, _>(|conn| {
             outer += 1;
-            conn.retrying(quick()).transaction::<_, LockError>(|conn| {
-                inner += 1;
-                if inner < 3 { Ok(fail(conn)?) } else { Ok(()) }
-            })
+            conn.retrying(quick())
+                .transaction::<_, LockError, _>(|conn| {
+                    inner += 1;
+                    if inner < 3 { Ok(fail(conn)?) } else { Ok(()) }
+                })
         })
         .unwrap();
     assert_eq!((outer, inner), (3, 3));

@@ -4,12 +4,14 @@ mod support;
 
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, Wait};
+use diesel_locks::{AdvisoryLock, LockError, TableLockMode, Wait};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use support::proxy::Proxy;
+use support::schema::{accounts, jobs};
 
 /// A server of its own behind a proxy that counts its answers.
 struct Counted {
@@ -144,4 +146,24 @@ fn a_transaction_that_begins_with_a_lock_costs_no_more_than_one_without() {
     assert_eq!(with_lock(Wait::Block), 2);
     assert_eq!(with_lock(Wait::Timeout(Duration::from_secs(60))), 2);
     assert_eq!(with_lock(Wait::NoWait), 3);
+}
+
+#[test]
+fn tables_are_locked_in_one_round_trip_and_tried_in_three() {
+    let proxy = Counted::start();
+    let conn = &mut proxy.connect();
+    conn.begin_test_transaction().unwrap();
+    conn.batch_execute("CREATE TABLE accounts (id int); CREATE TABLE jobs (id int)")
+        .unwrap();
+    let (both, mode) = ((accounts::table, jobs::table), TableLockMode::Share);
+    for wait in [
+        Wait::Block,
+        Wait::NoWait,
+        Wait::Timeout(Duration::from_secs(60)),
+    ] {
+        let flights = proxy.count(|| conn.lock_table_wait(both, mode, wait).unwrap());
+        assert_eq!(flights, 1, "{wait:?}");
+    }
+    let flights = proxy.count(|| assert!(conn.try_lock_table(both, mode).unwrap()));
+    assert_eq!(flights, 3);
 }

@@ -9,7 +9,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLock};
+use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode};
 use diesel_locks_harness::{
     ConflictMatrix, ConflictsError, LockAttempt, SessionError, StepProblem, TestDatabase,
     assert_conflicts, begin, conflict_matrix, try_assert_conflicts,
@@ -35,9 +35,9 @@ macro_rules! row {
     };
 }
 
-fn table(mode: TableLock) -> Attempt {
+fn table(mode: TableLockMode) -> Attempt {
     LockAttempt::new(mode.to_string(), move |conn: &mut PgConnection| {
-        conn.lock_table::<accounts::table>(mode)
+        conn.lock_table(accounts::table, mode)
     })
 }
 
@@ -65,7 +65,7 @@ fn the_table_locks_conflict_as_in_table_13_2() {
     let database = database();
     assert_conflicts(
         connect(&database),
-        TableLock::ALL.map(table),
+        TableLockMode::ALL.map(table),
         r"
         | requested \ held       | ACCESS SHARE | ROW SHARE | ROW EXCLUSIVE | SHARE UPDATE EXCLUSIVE | SHARE | SHARE ROW EXCLUSIVE | EXCLUSIVE | ACCESS EXCLUSIVE |
         |------------------------|--------------|-----------|---------------|------------------------|-------|---------------------|-----------|------------------|
@@ -131,14 +131,14 @@ fn advisory_locks_conflict_within_their_key_space() {
 fn a_refusal_is_a_conflict_like_a_wait() {
     const SHORT: Duration = Duration::from_millis(20);
     let database = database();
-    let mode = TableLock::Exclusive;
+    let mode = TableLockMode::Exclusive;
     let attempts = [
         table(mode),
         LockAttempt::new("nowait", move |conn: &mut PgConnection| {
-            conn.lock_table_nowait::<accounts::table>(mode)
+            conn.lock_table_nowait(accounts::table, mode)
         }),
         LockAttempt::new("timeout", move |conn: &mut PgConnection| {
-            conn.lock_table_timeout::<accounts::table>(mode, SHORT)
+            conn.lock_table_timeout(accounts::table, mode, SHORT)
         }),
         row!("row", RowLock::for_update().nowait()),
         sql("read", "SELECT * FROM accounts"),
@@ -371,7 +371,7 @@ fn a_connection_that_fails_is_an_error() {
 fn a_table_that_differs_is_shown_beside_the_expected_one() {
     let database = database();
     let attempts = || {
-        let mode = TableLock::RowShare;
+        let mode = TableLockMode::RowShare;
         [table(mode), advisory("7", 7.into())]
     };
     let wrong = r"
@@ -422,7 +422,7 @@ fn twenty_matrices_are_alike() {
         row!("share", RowLock::for_share()),
         row!("nowait", RowLock::for_share().nowait()),
         LockAttempt::new("jobs", |conn: &mut PgConnection| {
-            conn.lock_table::<jobs::table>(TableLock::Share)
+            conn.lock_table(jobs::table, TableLockMode::Share)
         }),
     ];
     let matrix = || conflict_matrix(connect(&database), attempts.clone()).unwrap();

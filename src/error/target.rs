@@ -31,11 +31,16 @@ pub enum LockTarget {
     },
     /// A table, or an index or sequence.
     Relation {
-        /// Its name.
+        /// Its name, with the schema if the statement named that.
         relation: String,
     },
     /// No lock yet, but a connection of a pool: all of them are lent.
     Connection,
+    /// One of several tables that were asked for together: PostgreSQL does not say which.
+    OneOf {
+        /// Their names, as of one.
+        relations: Vec<String>,
+    },
 }
 
 impl fmt::Display for LockTarget {
@@ -45,6 +50,7 @@ impl fmt::Display for LockTarget {
             Self::Row { relation } => write!(f, "a row of \"{relation}\""),
             Self::Relation { relation } => write!(f, "\"{relation}\""),
             Self::Connection => f.write_str("a connection of the pool"),
+            Self::OneOf { relations } => write!(f, "one of \"{}\"", relations.join("\", \"")),
         }
     }
 }

@@ -6,7 +6,7 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLock};
+use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode};
 
 use super::actor::Actor;
 use super::section::held;
@@ -157,18 +157,18 @@ impl Actor {
     {
         let begun = Instant::now();
         let mode = if shared {
-            TableLock::Share
+            TableLockMode::Share
         } else {
-            TableLock::Exclusive
+            TableLockMode::Exclusive
         };
         let locked = match ending {
-            Ending::Block => conn.lock_table::<jobs::table>(mode).map(Some),
-            Ending::NoWait => conn.lock_table_nowait::<jobs::table>(mode).map(Some),
+            Ending::Block => conn.lock_table(jobs::table, mode).map(Some),
+            Ending::NoWait => conn.lock_table_nowait(jobs::table, mode).map(Some),
             Ending::Timeout(timeout) => conn
-                .lock_table_timeout::<jobs::table>(mode, timeout)
+                .lock_table_timeout(jobs::table, mode, timeout)
                 .map(Some),
             Ending::Try | Ending::SkipLocked => conn
-                .try_lock_table::<jobs::table>(mode)
+                .try_lock_table(jobs::table, mode)
                 .map(|locked| locked.then_some(())),
         };
         match self.called(ending, begun, locked) {

@@ -79,6 +79,20 @@ pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a session waits for a table.
+pub(crate) fn waits_for_a_table(database: &TestDatabase, pid: i32) -> bool {
+    diesel::select(
+        sql::<Bool>(
+            "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) \
+             'relation' AND NOT granted AND pid OPERATOR(pg_catalog.=) ",
+        )
+        .bind::<Integer, _>(pid)
+        .sql(")"),
+    )
+    .get_result(&mut connect(database))
+    .unwrap()
+}
+
 /// How many advisory locks are held, or waited for, in the database.
 pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
     sql::<BigInt>(

@@ -105,13 +105,13 @@ where
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
 /// use diesel_locks_harness::{LockAttempt, assert_conflicts};
-/// use diesel_locks::{TableLock, prelude::*};
+/// use diesel_locks::{TableLockMode, prelude::*};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
-/// let attempts = [TableLock::Share, TableLock::RowExclusive].map(|mode| {
+/// let attempts = [TableLockMode::Share, TableLockMode::RowExclusive].map(|mode| {
 ///     LockAttempt::new(mode.to_string(), move |conn: &mut PgConnection| {
-///         conn.lock_table::<accounts::table>(mode)
+///         conn.lock_table(accounts::table, mode)
 ///     })
 /// });
 /// assert_conflicts(|| PgConnection::establish(database.url()), attempts, r"

@@ -3,7 +3,7 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, TableLock};
+use diesel_locks::{AdvisoryLock, LockError, TableLockMode};
 use diesel_locks_harness::{
     Contention, Explorer, IsolationLevel, LockAttempt, Scenario, Session, Spec, StepResult, Steps,
     assert_conflicts, attempt_acquiring_lock_in_separate_transactions, begin, begin_at, commit,
@@ -88,7 +88,7 @@ fn waits(tour: &Tour) {
     let locks: [fn(&mut PgConnection) -> _; 3] = [
         |conn| conn.advisory_xact_lock(-7),
         |conn| conn.advisory_xact_lock((1, -2)),
-        |conn| conn.lock_table::<jobs::table>(TableLock::AccessExclusive),
+        |conn| conn.lock_table(jobs::table, TableLockMode::AccessExclusive),
     ];
     let names = ["advisory lock -7", "advisory lock (1, -2)", "jobs"];
     for (lock, name) in locks.into_iter().zip(names) {
@@ -104,7 +104,7 @@ fn waits(tour: &Tour) {
     first.begin().unwrap();
     first
         .run("read", |conn| {
-            conn.lock_table::<jobs::table>(TableLock::RowExclusive)
+            conn.lock_table(jobs::table, TableLockMode::RowExclusive)
         })
         .unwrap();
     let (seen, waits) = blocks(&second, |conn| {

@@ -3,7 +3,7 @@ use diesel::dsl::Select;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_locks::prelude::*;
-use diesel_locks::{LockError, Retry, RowLock, TableLock, Wait, use_english_messages};
+use diesel_locks::{LockError, Retry, RowLock, TableLockMode, Wait, use_english_messages};
 
 use super::{LONG, SHORT, Tour, fails};
 use crate::support::schema::{accounts, jobs};
@@ -15,7 +15,7 @@ fn ids() -> Select<accounts::table, accounts::id> {
     accounts::table.select(accounts::id)
 }
 
-const MODE: TableLock = TableLock::AccessExclusive;
+const MODE: TableLockMode = TableLockMode::AccessExclusive;
 
 pub(super) fn go(tour: &Tour) {
     let conn = &mut tour.connect();
@@ -40,13 +40,13 @@ fn rows(conn: &mut PgConnection) -> Result<(), LockError> {
 }
 
 fn tables(conn: &mut PgConnection) -> Result<(), LockError> {
-    let mode = TableLock::AccessShare;
-    conn.lock_table::<accounts::table>(mode)?;
-    conn.lock_table_nowait::<accounts::table>(mode)?;
-    conn.lock_table_timeout::<accounts::table>(mode, LONG)?;
-    assert!(conn.try_lock_table::<accounts::table>(mode)?);
+    let mode = TableLockMode::AccessShare;
+    conn.lock_table(accounts::table, mode)?;
+    conn.lock_table_nowait(accounts::table, mode)?;
+    conn.lock_table_timeout(accounts::table, mode, LONG)?;
+    assert!(conn.try_lock_table(accounts::table, mode)?);
     for wait in [Wait::Block, Wait::NoWait, Wait::Timeout(LONG)] {
-        conn.lock_tables::<(jobs::table, accounts::table)>(mode, wait)?;
+        conn.lock_table_wait((jobs::table, accounts::table), mode, wait)?;
     }
     Ok(())
 }
@@ -61,8 +61,8 @@ fn refused(tour: &Tour) {
         .unwrap();
     let nowait: [Attempt; 3] = [
         |conn| conn.select_for_update_nowait::<i32, _>(ids()).map(drop),
-        |conn| conn.lock_table_nowait::<accounts::table>(MODE),
-        |conn| conn.lock_tables::<(accounts::table, jobs::table)>(MODE, Wait::NoWait),
+        |conn| conn.lock_table_nowait(accounts::table, MODE),
+        |conn| conn.lock_table_wait((accounts::table, jobs::table), MODE, Wait::NoWait),
     ];
     for refused in nowait {
         fails!(conn.transaction(refused), NotAvailable);
@@ -72,8 +72,8 @@ fn refused(tour: &Tour) {
             conn.select_for_update_timeout::<i32, _>(ids(), SHORT)
                 .map(drop)
         },
-        |conn| conn.lock_table_timeout::<accounts::table>(MODE, SHORT),
-        |conn| conn.lock_tables::<(accounts::table, jobs::table)>(MODE, Wait::Timeout(SHORT)),
+        |conn| conn.lock_table_timeout(accounts::table, MODE, SHORT),
+        |conn| conn.lock_table_wait((accounts::table, jobs::table), MODE, Wait::Timeout(SHORT)),
     ];
     for refused in timeout {
         fails!(conn.transaction(refused), Timeout);
@@ -84,7 +84,7 @@ fn refused(tour: &Tour) {
                 .is_empty()
         );
         assert!(conn.try_select_for_update::<i32, _>(ids())?.is_none());
-        assert!(!conn.try_lock_table::<accounts::table>(MODE)?);
+        assert!(!conn.try_lock_table(accounts::table, MODE)?);
         Ok(())
     })
     .unwrap();
