@@ -1,21 +1,18 @@
 mod binaries;
+mod directory;
+mod processes;
 mod template;
-mod watcher;
+mod trust;
+mod user;
 
-use std::env;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use self::watcher::{Watcher, last_lines};
+use self::directory::ServerDirectory;
+use self::processes::{Processes, last_lines};
+use self::template::Template;
+use self::user::ServerUser;
 use super::HarnessError;
-
-/// What a Unix socket's path can hold beside the directory's name, on the most frugal system.
-const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
 
 /// A private PostgreSQL server that lives no longer than this value, or than the process.
 ///
@@ -49,10 +46,9 @@ const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
 /// ```
 #[derive(Debug)]
 pub struct TempPostgres {
-    directory: PathBuf,
     url: String,
     /// Ends the server when it is dropped.
-    _watcher: Watcher,
+    processes: Processes,
 }
 
 impl TempPostgres {
@@ -67,24 +63,24 @@ impl TempPostgres {
     /// the server's log.
     pub fn start() -> Result<Self, HarnessError> {
         let binaries = binaries::find()?;
-        let directory = create_directory()?;
-        let watched = ServerUser::of(&directory)
-            .and_then(|user| Ok((Watcher::spawn(&binaries, &directory, &user)?, user)));
-        let (mut watcher, user) = watched.inspect_err(|_| {
-            // No watcher will do it, and it is empty.
-            let _ = fs::remove_dir(&directory);
-        })?;
-        prepare_data(&binaries, &directory, &user)?;
-        watcher.start_server(&directory)?;
-        let host = percent_encoded(&directory);
+        let user = ServerUser::find()?;
+        let parent = directory::temporary(&user)?;
+        for (left_behind, lock) in directory::left_behind(&parent, &user) {
+            processes::clear_away(&left_behind, &lock, &user);
+        }
+        let template = Template::find(&version(&binaries)?, &user);
+        let directory = ServerDirectory::create(&parent, &user)?;
+        let mut processes = Processes::new(user, directory)?;
+        prepare_data(&binaries, template, &processes)?;
+        processes.start(&binaries)?;
+        let host = percent_encoded(processes.path());
         Ok(Self {
             // What the environment says of other servers is overruled.
             url: format!(
                 "postgres://postgres@/?host={host}&hostaddr=&port=5432&options=\
                  &target_session_attrs=any&sslmode=disable&dbname=postgres"
             ),
-            directory,
-            _watcher: watcher,
+            processes,
         })
     }
 
@@ -95,130 +91,41 @@ impl TempPostgres {
 
     /// The temporary directory that has the server's data, log and socket.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.processes.path()
     }
-}
-
-/// The user who runs the server, where that is not the user who runs this process.
-struct ServerUser {
-    own_uid: u32,
-    other: Option<(u32, u32)>,
-}
-
-impl ServerUser {
-    fn of(own_directory: &Path) -> Result<Self, HarnessError> {
-        let metadata =
-            fs::metadata(own_directory).map_err(HarnessError::io("look at", own_directory))?;
-        let own_uid = metadata.uid();
-        if own_uid != 0 {
-            return Ok(Self {
-                own_uid,
-                other: None,
-            });
-        }
-        let (uid, gid) = unprivileged()?;
-        chown(own_directory, Some(uid), Some(gid))
-            .map_err(HarnessError::io("give away", own_directory))?;
-        Ok(Self {
-            own_uid,
-            other: Some((uid, gid)),
-        })
-    }
-
-    /// A command of this user, in the server's directory.
-    fn command(&self, program: &Path, directory: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(directory).env("LC_ALL", "C");
-        // Settings for another server would be taken for this one's.
-        for (name, _) in env::vars_os() {
-            if name.to_string_lossy().starts_with("PG") {
-                command.env_remove(name);
-            }
-        }
-        if let Some((uid, gid)) = self.other {
-            command.uid(uid).gid(gid);
-        }
-        command
-    }
-}
-
-/// The ids of `postgres`, or else of `nobody`.
-fn unprivileged() -> Result<(u32, u32), HarnessError> {
-    let id = |option, user| -> Option<u32> {
-        let output = Command::new("id").args([option, user]).output().ok()?;
-        str::from_utf8(&output.stdout).ok()?.trim().parse().ok()
-    };
-    ["postgres", "nobody"]
-        .iter()
-        .find_map(|user| Some((id("-u", user)?, id("-g", user)?)))
-        .ok_or_else(|| {
-            HarnessError::io("find user postgres or nobody with", "id")(
-                io::ErrorKind::NotFound.into(),
-            )
-        })
-}
-
-/// Makes an empty directory that only its owner can enter.
-fn create_directory() -> Result<PathBuf, HarnessError> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let parent = temporary_directory();
-    loop {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = parent.join(format!("diesel_locks-{}-{count}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok(directory),
-            // Left behind by a process that had this one's number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(HarnessError::io("create directory", &directory)(error)),
-        }
-    }
-}
-
-/// The system's temporary directory, or `/tmp` where that cannot serve: a socket's path would be
-/// too long in it, or would have a comma, which separates such paths for the server; or the user
-/// whom root has to choose may not make and remove directories in it.
-fn temporary_directory() -> PathBuf {
-    let longest_name = "/diesel_locks-4294967295-4294967295".len();
-    let can_serve = |directory: &PathBuf| {
-        let is_short = directory.as_os_str().len() + longest_name <= LONGEST_DIRECTORY;
-        let has_comma = directory.as_os_str().as_encoded_bytes().contains(&b',');
-        let is_everybodys = fs::metadata(directory)
-            .is_ok_and(|metadata| metadata.uid() != 0 || metadata.mode() & 0o003 == 0o003);
-        is_short && !has_comma && is_everybodys
-    };
-    // The server runs in its own directory, to which a relative path would be another one.
-    fs::canonicalize(env::temp_dir())
-        .ok()
-        .filter(can_serve)
-        .unwrap_or_else(|| "/tmp".into())
 }
 
 /// Puts a data directory in place: a copy of the template, or a new one that becomes it.
-fn prepare_data(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), HarnessError> {
-    let data = directory.join("data");
-    let template = template::path(&version(binaries)?, user.own_uid);
-    if let Some(template) = template.as_deref().filter(|template| template.is_dir()) {
-        let mut give_away = |copied: &Path| match user.other {
-            Some((uid, gid)) => chown(copied, Some(uid), Some(gid)),
-            None => Ok(()),
-        };
-        return template::copy(template, &data, &mut give_away)
-            .map_err(HarnessError::io("copy the data directory to", &data));
+///
+/// All of it is read and written by the server's user, in whose directory it is.
+fn prepare_data(
+    binaries: &Path,
+    template: Option<Template>,
+    processes: &Processes,
+) -> Result<(), HarnessError> {
+    if let Some(template) = &template {
+        let unpack = |archive| tar("-xf", processes).stdin(archive).spawn().ok();
+        if template.unpacked(unpack) {
+            return Ok(());
+        }
+        // What may be there of a broken one.
+        let _ = processes.command("rm").args(["-rf", "data"]).status();
     }
-    initdb(binaries, directory, user)?;
+    initdb(binaries, processes)?;
     if let Some(template) = template {
+        let pack = |file| tar("-cf", processes).arg("data").stdout(file).status();
         // Without a template the next start is slower, and that is all.
-        let _ = template::keep(&data, &template, &directory_name(directory));
+        let _ = template.keep(|file| pack(file).is_ok_and(|status| status.success()));
     }
     Ok(())
 }
 
-fn directory_name(directory: &Path) -> String {
-    directory
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+fn tar(action: &str, processes: &Processes) -> Command {
+    let mut tar = processes.command("tar");
+    tar.args([action, "-"])
+        .env_remove("TAR_OPTIONS")
+        .stderr(Stdio::null());
+    tar
 }
 
 fn version(binaries: &Path) -> Result<String, HarnessError> {
@@ -230,10 +137,10 @@ fn version(binaries: &Path) -> Result<String, HarnessError> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn initdb(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), HarnessError> {
+fn initdb(binaries: &Path, processes: &Processes) -> Result<(), HarnessError> {
     let initdb = binaries.join("initdb");
-    let output = user
-        .command(&initdb, directory)
+    let output = processes
+        .command(&initdb)
         .args([
             "--username=postgres",
             "--auth=trust",

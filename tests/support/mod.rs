@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod directory;
 pub(crate) mod schema;
+pub(crate) mod second_process;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 
@@ -39,14 +42,23 @@ pub(crate) fn lock_timeout<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> Str
 
 /// Ends another session, and returns when the server has.
 pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
-    let ended: bool = diesel::select(
+    let mut conn = connect(database);
+    // Before version 14, it can't be told to wait.
+    let told: bool = diesel::select(
         sql::<Bool>("pg_terminate_backend(")
             .bind::<Integer, _>(pid)
-            .sql(", 20000)"),
+            .sql(")"),
     )
-    .get_result(&mut connect(database))
+    .get_result(&mut conn)
     .unwrap();
-    assert!(ended);
+    assert!(told);
+    eventually(|| {
+        let left: i64 = sql::<BigInt>("SELECT count(*) FROM pg_stat_activity WHERE pid = ")
+            .bind::<Integer, _>(pid)
+            .get_result(&mut conn)
+            .unwrap();
+        left == 0
+    });
 }
 
 /// Asks until it is so: the server ends a session a moment after its client has closed it.
