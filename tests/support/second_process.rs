@@ -3,6 +3,7 @@
 
 use std::env;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -23,10 +24,21 @@ pub(crate) struct SecondProcess {
 
 impl SecondProcess {
     pub(crate) fn start(test: &str, given: &str, environment: &[(&str, &Path)]) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
+        let program = Command::new(env::current_exe().unwrap());
+        Self::run(program, test, given, environment)
+    }
+
+    /// The same, by a command to which the test's name is added.
+    pub(crate) fn run<P: AsRef<OsStr>>(
+        mut program: Command,
+        test: &str,
+        given: &str,
+        environment: &[(&str, P)],
+    ) -> Self {
+        let mut child = program
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env("SECOND_PROCESS", given)
-            .envs(environment.iter().copied())
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
