@@ -148,7 +148,7 @@ fn a_server_that_dies_at_its_start_has_the_last_word() {
     let environment = [
         ("PG_BIN_DIR", &*programs.0),
         ("TMPDIR", &*temporary.0),
-        ("XDG_CACHE_HOME", &*temporary.0),
+        ("XDG_CACHE_HOME", &*programs.0),
     ];
 
     programs.program("initdb", &format!("exec {binaries}/initdb \"$@\""));
