@@ -23,13 +23,17 @@ use super::HarnessError;
 /// user `postgres`, or else by `nobody`.
 ///
 /// A start takes about 0.2 s. The first one takes a second longer, because `initdb` runs; its
-/// result is kept, in the target directory or in the user's cache.
+/// result is kept, in the target directory or in the user's cache, unless another user can change
+/// what is there. The server's directory is in the system's temporary directory, or in `/tmp` where
+/// another user could rename things in that.
 ///
 /// # What drop does
 ///
 /// Dropping the value stops the server at once, disconnects whoever is connected, and removes the
-/// directory. The same happens, within a moment, when the process ends without dropping it, a
-/// `SIGKILL` included: a small shell process waits for that.
+/// directory. A server that does not heed that is killed; drop takes five seconds at most. The same
+/// happens, within a moment, when the process ends without dropping it, a `SIGKILL` included: two
+/// small shell processes wait for that. If they are killed too, what they leave is cleared away by
+/// the next start.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -58,7 +62,8 @@ impl TempPostgres {
     ///
     /// [`HarnessError::NoServerBinaries`] says what to install.
     /// [`HarnessError::PermissionDenied`], [`HarnessError::DiskFull`] and [`HarnessError::Io`]
-    /// name the file; the temporary directory must be one that the server's user may write to.
+    /// name the file; the temporary directory, or else `/tmp` or `/var/tmp`, must be one in which
+    /// the server's user may write, and nobody but root can rename what is another's.
     /// [`HarnessError::ServerFailed`] and [`HarnessError::ServerNotReady`] have the last lines of
     /// the server's log.
     pub fn start() -> Result<Self, HarnessError> {

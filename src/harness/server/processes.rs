@@ -24,7 +24,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(4);
 const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often `end.sh` looks, a hundredth of a second apart, before it takes to the next signal.
-const PATIENCE: &str = "100";
+const PATIENCE: &str = "60";
 const NO_PATIENCE: &str = "0";
 
 /// What the server writes into its log when it does.
@@ -71,12 +71,9 @@ impl Processes {
             keepers: Vec::new(),
             wanted: None,
         };
-        match processes.spawn_keepers() {
-            Ok(()) => Ok(processes),
-            Err(error) => Err(HarnessError::io("run the keepers of", processes.path())(
-                error,
-            )),
-        }
+        let spawned = processes.spawn_keepers();
+        spawned.map_err(HarnessError::io("run the keepers of", processes.path()))?;
+        Ok(processes)
     }
 
     fn spawn_keepers(&mut self) -> io::Result<()> {
@@ -223,7 +220,7 @@ pub(super) fn clear_away(directory: &Path, lock: &File, user: &ServerUser) {
     }
     let mut command = end_command(user, directory, NO_PATIENCE);
     if let Ok(mut end) = command.process_group(0).stdin(Stdio::null()).spawn() {
-        wait(&mut end, KILL_TIMEOUT);
+        wait(&mut end, END_TIMEOUT);
     }
 }
 

@@ -155,10 +155,15 @@ fn target_directory() -> Option<PathBuf> {
 }
 
 fn user_cache() -> Option<PathBuf> {
-    if let Some(cache) = env::var_os("XDG_CACHE_HOME") {
-        return Some(cache.into());
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    if let Some(cache) = absolute("XDG_CACHE_HOME") {
+        return Some(cache);
     }
-    let home = PathBuf::from(env::var_os("HOME")?);
+    let home = absolute("HOME")?;
     Some(home.join(if cfg!(target_os = "macos") {
         "Library/Caches"
     } else {
