@@ -7,8 +7,8 @@ mod schema;
 use criterion::{Criterion, criterion_group, criterion_main};
 use diesel::prelude::*;
 use diesel_locks::LockError;
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
+use diesel_locks_harness::{Contention, TestDatabase};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use schema::accounts;
 

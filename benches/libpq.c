@@ -21,8 +21,8 @@ int main(int argc, char **argv) {
         return 2;
     PGconn *conn = PQconnectdb(argv[1]);
     const Oid types[] = {20};
-    check(conn, PQprepare(conn, "lock", "SELECT pg_advisory_lock($1)", 1, types));
-    check(conn, PQprepare(conn, "unlock", "SELECT pg_advisory_unlock($1)", 1, types));
+    check(conn, PQprepare(conn, "lock", "SELECT pg_catalog.pg_advisory_lock($1)", 1, types));
+    check(conn, PQprepare(conn, "unlock", "SELECT pg_catalog.pg_advisory_unlock($1)", 1, types));
     const char key[8] = {0, 0, 0, 0, 0, 0, 0, 42};
     const char *const values[] = {key};
     const int lengths[] = {8}, formats[] = {1};

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
+use diesel_locks_harness::TestDatabase;
 
 const ROUNDS: usize = 21;
 const PAIRS: u32 = 4_000;
@@ -20,8 +20,10 @@ const PAIRS: u32 = 4_000;
 #[diesel::declare_sql_function]
 extern "SQL" {
     /// Diesel's own way to call it.
+    #[sql_name = "pg_catalog.pg_try_advisory_lock"]
     fn pg_try_advisory_lock(key: BigInt) -> Bool;
     /// Diesel's own way to call it.
+    #[sql_name = "pg_catalog.pg_advisory_unlock"]
     fn pg_advisory_unlock(key: BigInt) -> Bool;
 }
 
@@ -52,8 +54,8 @@ fn main() {
         }));
         raw.push(time(|| {
             for statement in [
-                "SELECT pg_advisory_lock($1)",
-                "SELECT pg_advisory_unlock($1)",
+                "SELECT pg_catalog.pg_advisory_lock($1)",
+                "SELECT pg_catalog.pg_advisory_unlock($1)",
             ] {
                 let statement = diesel::sql_query(statement).bind::<BigInt, _>(42);
                 statement.execute(conn).unwrap();

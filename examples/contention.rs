@@ -12,9 +12,9 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use diesel::prelude::*;
-use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use schema::accounts;
 

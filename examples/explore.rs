@@ -7,8 +7,10 @@ use std::error::Error;
 use std::time::Instant;
 
 use diesel::prelude::*;
-use diesel_locks::harness::{Explorer, IsolationLevel, StepResult, Steps, TestDatabase};
 use diesel_locks::{LockError, prelude::*};
+use diesel_locks_harness::{
+    Explorer, IsolationLevel, StepResult, Steps, TestDatabase, progress_bar,
+};
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
 #[path = "../tests/support/schema.rs"]
@@ -102,6 +104,7 @@ fn database() -> Result<TestDatabase, Box<dyn Error + Send + Sync>> {
 fn explorer(databases: &[TestDatabase; 2]) -> Explorer<'_, PgConnection, Seen> {
     let [one, two] = databases;
     Explorer::new(|| PgConnection::establish(one.url()))
+        .on_progress(progress_bar())
         .database(|| PgConnection::establish(two.url()))
         .setup(|conn| {
             diesel::delete(accounts::table).execute(conn)?;

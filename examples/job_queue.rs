@@ -14,8 +14,8 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Integer;
 use diesel_locks::LockError;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
+use diesel_locks_harness::TestDatabase;
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use schema::jobs;
 
@@ -64,7 +64,7 @@ fn main() -> Result {
     conn.batch_execute(&format!(
         "CREATE TABLE finished (job integer); \
          INSERT INTO jobs (account_id, payload) \
-         SELECT 1, 'invoice ' || n FROM generate_series(1, {JOBS}) AS n"
+         SELECT 1, pg_catalog.concat('invoice ', n) FROM pg_catalog.generate_series(1, {JOBS}) AS n"
     ))?;
     println!(
         "{JOBS} jobs, {WORKERS} workers; worker 0 will be killed in the middle of its first.\n"
@@ -114,7 +114,9 @@ fn run_worker(worker: usize, database: &TestDatabase, all_busy: &Barrier) -> Res
                 .execute(conn)?;
             if worker == 0 {
                 // The server ends this session: the same as a machine that loses its power.
-                conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())")?;
+                conn.batch_execute(
+                    "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid())",
+                )?;
             }
             Ok(())
         });

@@ -1,22 +1,19 @@
-mod chain;
+mod acquire;
 mod classify;
-mod english;
+mod condition;
 mod messages;
+mod target;
 
-use std::fmt;
 use std::time::Duration;
 
 use diesel::ConnectionError;
 use diesel::result::Error;
 
 use crate::{AdvisoryLock, Wait};
-pub(crate) use chain::is_retryable;
-#[cfg(feature = "harness")]
-pub(crate) use chain::{chain, is_contention, is_deadlock, words};
-use classify::Condition;
-#[cfg(feature = "harness")]
-pub(crate) use classify::is_empty_query;
-pub use english::use_english_messages;
+pub use acquire::AcquireError;
+use classify::{Class, classify};
+pub use condition::Condition;
+pub use target::{DeadlockedProcess, LockTarget};
 
 /// Why a lock was not taken, not kept, or not let go.
 ///
@@ -27,12 +24,14 @@ pub use english::use_english_messages;
 /// PostgreSQL's SQLSTATE cannot be had from Diesel 2.3, so the classification reads the server's
 /// messages, in the languages of PostgreSQL's own catalogues. Translations change between minor
 /// releases; what is not recognised is [`Database`](Self::Database), with Diesel's error
-/// untouched. [`use_english_messages`] makes a server speak English, which never changes, and an
-/// administrator makes that permanent with one statement: `ALTER ROLE app SET lc_messages = 'C'`.
+/// untouched. [`use_english_messages`](crate::use_english_messages) makes a server speak English,
+/// which never changes, and an administrator makes that permanent with one statement:
+/// `ALTER ROLE app SET lc_messages = 'C'`.
 ///
 /// ```
 /// use diesel::prelude::*;
-/// use diesel_locks::{LockError, harness::TestDatabase, prelude::*};
+/// use diesel_locks::{LockError, prelude::*};
+/// use diesel_locks_harness::TestDatabase;
 ///
 /// fn lead(conn: &mut PgConnection) -> Result<&'static str, LockError> {
 ///     match conn.advisory_lock_nowait("gold_leader") {
@@ -53,7 +52,8 @@ pub enum LockError {
     ///
     /// PostgreSQL's `lock_not_available` (55P03), or a refusal by `pg_try_advisory_lock`, which
     /// is no error for PostgreSQL and has no source.
-    #[error("{target} is locked by another session")]
+    #[error("{}", not_available(target))]
+    #[non_exhaustive]
     NotAvailable {
         /// What was to be locked.
         target: LockTarget,
@@ -66,16 +66,18 @@ pub enum LockError {
         or_the_lock(target),
         or_lock_timeout(after)
     )]
+    #[non_exhaustive]
     Timeout {
         /// What was waited for, where that is known: PostgreSQL does not say it.
         target: Option<LockTarget>,
         /// How long the wait was, where a method of this crate has set it.
         after: Option<Duration>,
-        /// Diesel's error.
-        source: Error,
+        /// Diesel's error, where the server raised one: it does not know of a wait for a pool.
+        source: Option<Error>,
     },
     /// PostgreSQL ended this transaction to resolve a deadlock (40P01).
     #[error("the transaction was ended to resolve a deadlock")]
+    #[non_exhaustive]
     Deadlock {
         /// The server processes in the cycle, this session's first, each blocked by the next;
         /// empty where the server's detail could not be read.
@@ -85,18 +87,21 @@ pub enum LockError {
     },
     /// The transaction cannot be ordered with concurrent ones (40001): run it again.
     #[error("the transaction cannot be serialized with concurrent ones")]
+    #[non_exhaustive]
     SerializationFailure {
         /// Diesel's error.
         source: Error,
     },
     /// The statement took longer than `statement_timeout` (57014).
     #[error("the statement did not end within statement_timeout")]
+    #[non_exhaustive]
     StatementTimeout {
         /// Diesel's error.
         source: Error,
     },
     /// The statement was cancelled, by `pg_cancel_backend` for one (57014).
     #[error("the statement was cancelled")]
+    #[non_exhaustive]
     Canceled {
         /// Diesel's error.
         source: Error,
@@ -107,6 +112,7 @@ pub enum LockError {
     /// An earlier statement of the transaction failed, and it takes no more until it is rolled
     /// back (25P02).
     #[error("the transaction is aborted and has to be rolled back")]
+    #[non_exhaustive]
     TransactionAborted {
         /// Diesel's error.
         source: Error,
@@ -114,6 +120,7 @@ pub enum LockError {
     /// The guard's lock was gone before the guard let go of it: somebody else may have held it
     /// meanwhile.
     #[error("{lock} was no longer held by this session")]
+    #[non_exhaustive]
     NotHeld {
         /// The guard's lock.
         lock: AdvisoryLock,
@@ -121,6 +128,7 @@ pub enum LockError {
     /// The connection now talks to another server session than the one that took the lock, so
     /// the lock cannot be let go through it. A pooler in transaction mode does that.
     #[error("{lock} was taken by server process {locked_by}, but the connection is now at {now}")]
+    #[non_exhaustive]
     SessionChanged {
         /// The guard's lock.
         lock: AdvisoryLock,
@@ -129,8 +137,23 @@ pub enum LockError {
         /// The backend pid of the session that the connection has now.
         now: i32,
     },
+    /// Other clients use the same server session as this connection, as through a pooler in
+    /// transaction mode, and one of them has a lock there or has left one, or the connection has
+    /// moved to another session since its last lock. To the server all of them are one, so the
+    /// lock would keep nobody out. Nothing was taken: connect directly, or take a lock of the
+    /// transaction.
+    #[error(
+        "{lock} was not taken, because the connection shares its server session with other \
+         clients, as through a pooler in transaction mode"
+    )]
+    #[non_exhaustive]
+    SharedSession {
+        /// The lock that was asked for.
+        lock: AdvisoryLock,
+    },
     /// The connection to the server is gone, and every lock of its session with it.
     #[error("the connection to the server is lost")]
+    #[non_exhaustive]
     ConnectionLost {
         /// Diesel's error.
         source: Error,
@@ -138,6 +161,7 @@ pub enum LockError {
     /// The server has not answered for so long; the session may have the lock still, or not.
     #[cfg(feature = "watch")]
     #[error("the server has not answered for {after:?}")]
+    #[non_exhaustive]
     Unresponsive {
         /// How long.
         after: std::time::Duration,
@@ -149,7 +173,7 @@ pub enum LockError {
     /// A connection could not be opened.
     #[error("could not connect to the database")]
     Connection(#[source] ConnectionError),
-    /// The pool lent no connection.
+    /// The pool lent no connection, and not because the caller chose not to wait for one.
     #[cfg(feature = "r2d2")]
     #[error("the pool lent no connection")]
     Pool(#[source] diesel::r2d2::PoolError),
@@ -159,19 +183,37 @@ pub enum LockError {
 }
 
 impl LockError {
+    /// What it says of a lock, without the details; `None` where that is nothing, as of a query
+    /// that is wrong. [`condition`](crate::condition()) asks the same of an error that wraps this
+    /// one.
+    pub fn condition(&self) -> Option<Condition> {
+        Some(match self {
+            Self::NotAvailable { .. } => Condition::NotAvailable,
+            Self::Timeout { .. } => Condition::Timeout,
+            Self::Deadlock { .. } => Condition::Deadlock,
+            Self::SerializationFailure { .. } => Condition::SerializationFailure,
+            Self::StatementTimeout { .. } => Condition::StatementTimeout,
+            Self::Canceled { .. } => Condition::Canceled,
+            Self::NotInTransaction => Condition::NotInTransaction,
+            Self::TransactionAborted { .. } => Condition::TransactionAborted,
+            Self::NotHeld { .. } => Condition::NotHeld,
+            Self::SessionChanged { .. } => Condition::SessionChanged,
+            Self::SharedSession { .. } => Condition::SharedSession,
+            Self::ConnectionLost { .. } => Condition::ConnectionLost,
+            _ => return None,
+        })
+    }
+
     /// Whether another session was in the way: [`NotAvailable`](Self::NotAvailable) or
     /// [`Timeout`](Self::Timeout).
     pub fn is_contention(&self) -> bool {
-        matches!(self, Self::NotAvailable { .. } | Self::Timeout { .. })
+        self.condition().is_some_and(Condition::is_contention)
     }
 
     /// Whether the same transaction, run again from its start, may well succeed:
     /// [`Deadlock`](Self::Deadlock) or [`SerializationFailure`](Self::SerializationFailure).
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Deadlock { .. } | Self::SerializationFailure { .. }
-        )
+        self.condition().is_some_and(Condition::is_retryable)
     }
 
     /// For the methods that begin with `try_`.
@@ -200,30 +242,40 @@ impl LockError {
     }
 }
 
-/// Whether `error` will become [`LockError::TransactionAborted`].
-pub(crate) fn is_transaction_aborted(error: &Error) -> bool {
-    classify::condition(error) == Condition::TransactionAborted
+/// The [`LockError::condition`] of what `error` will become.
+pub(crate) fn condition_of(error: &Error) -> Option<Condition> {
+    Some(match classify(error) {
+        Class::NotAvailable(_) => Condition::NotAvailable,
+        Class::LockTimeout => Condition::Timeout,
+        Class::Deadlock { .. } => Condition::Deadlock,
+        Class::SerializationFailure => Condition::SerializationFailure,
+        Class::StatementTimeout => Condition::StatementTimeout,
+        Class::Canceled => Condition::Canceled,
+        Class::TransactionAborted => Condition::TransactionAborted,
+        Class::ConnectionLost => Condition::ConnectionLost,
+        Class::Unknown => return None,
+    })
 }
 
 impl From<Error> for LockError {
     fn from(source: Error) -> Self {
-        match classify::condition(&source) {
-            Condition::NotAvailable(target) => Self::NotAvailable {
+        match classify(&source) {
+            Class::NotAvailable(target) => Self::NotAvailable {
                 target,
                 source: Some(source),
             },
-            Condition::LockTimeout => Self::Timeout {
+            Class::LockTimeout => Self::Timeout {
                 target: None,
                 after: None,
-                source,
+                source: Some(source),
             },
-            Condition::Deadlock { processes } => Self::Deadlock { processes, source },
-            Condition::SerializationFailure => Self::SerializationFailure { source },
-            Condition::StatementTimeout => Self::StatementTimeout { source },
-            Condition::Canceled => Self::Canceled { source },
-            Condition::TransactionAborted => Self::TransactionAborted { source },
-            Condition::ConnectionLost => Self::ConnectionLost { source },
-            Condition::Unknown => Self::Database(source),
+            Class::Deadlock { processes } => Self::Deadlock { processes, source },
+            Class::SerializationFailure => Self::SerializationFailure { source },
+            Class::StatementTimeout => Self::StatementTimeout { source },
+            Class::Canceled => Self::Canceled { source },
+            Class::TransactionAborted => Self::TransactionAborted { source },
+            Class::ConnectionLost => Self::ConnectionLost { source },
+            Class::Unknown => Self::Database(source),
         }
     }
 }
@@ -241,46 +293,10 @@ impl From<diesel::r2d2::PoolError> for LockError {
     }
 }
 
-/// A process of a deadlock.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadlockedProcess {
-    /// The backend pid of its session.
-    pub pid: i32,
-    /// The mode of the lock that it waits for, such as `ShareLock`.
-    pub mode: String,
-    /// What it waits for, such as `transaction 700`; in other languages than English, the whole
-    /// line of the server's detail.
-    pub object: String,
-    /// The backend pid of the session that it waits for.
-    pub blocked_by: i32,
-}
-
-/// What was to be locked when another session was in the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LockTarget {
-    /// An advisory lock.
-    Advisory(AdvisoryLock),
-    /// A row of a table. PostgreSQL names the table, not the row, and not the schema; in French
-    /// and Korean it does not tell a row from its table, and this is [`Relation`](Self::Relation).
-    Row {
-        /// The table.
-        relation: String,
-    },
-    /// A table, or an index or sequence.
-    Relation {
-        /// Its name.
-        relation: String,
-    },
-}
-
-impl fmt::Display for LockTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Advisory(lock) => lock.fmt(f),
-            Self::Row { relation } => write!(f, "a row of \"{relation}\""),
-            Self::Relation { relation } => write!(f, "\"{relation}\""),
-        }
+fn not_available(target: &LockTarget) -> String {
+    match target {
+        LockTarget::Connection => "every connection of the pool is lent".to_owned(),
+        target => format!("{target} is locked by another session"),
     }
 }
 

@@ -1,12 +1,18 @@
+#[cfg(feature = "interop")]
+mod interop;
+
+use std::borrow::Cow;
 use std::fmt;
 
-use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
+
+use crate::names::{self, Numbers};
 
 /// The number, or pair of numbers, by which PostgreSQL knows an advisory lock.
 ///
 /// PostgreSQL has two key spaces, one of 64-bit numbers and one of pairs of 32-bit numbers, which
-/// never overlap: `Single(1)` and `Pair(0, 1)` are different locks. Keys belong to a database, so
+/// never overlap: `Single(1)` and `Pair(0, 1)` are different locks. Integers of up to 64 bits are
+/// `Single`; an `u64` above `i64::MAX` is the same bits. Strings are names. Keys belong to a database, so
 /// two databases of one server do not share them. See [*Advisory Locks*], section 13.3.5 of the
 /// PostgreSQL documentation.
 ///
@@ -46,58 +52,21 @@ impl LockKey {
     /// assert_eq!(LockKey::named("gold_leader"), LockKey::Single(1_164_266_746_182_509_168));
     /// ```
     pub fn named(name: impl AsRef<str>) -> Self {
-        Self::Single(i64::from_be_bytes(sha256_start(name.as_ref())))
+        let name = name.as_ref();
+        Self::Single(i64::from_be_bytes(sha256_start(name))).shown_as(name)
     }
 
-    /// The key that `sqlx::postgres::PgAdvisoryLock::new` gives a name: HKDF with SHA-256, read as
-    /// a little-endian number.
-    ///
-    /// ```
-    /// use diesel_locks::LockKey;
-    ///
-    /// // The example of sqlx's own documentation.
-    /// let key = LockKey::sqlx("my first Postgres advisory lock!");
-    /// assert_eq!(key, LockKey::Single(-5_560_419_505_042_474_287));
-    /// ```
-    pub fn sqlx(name: impl AsRef<str>) -> Self {
-        let mut key = [0; 8];
-        // Eight bytes are far below the 8,160 that HKDF can expand to.
-        #[expect(clippy::expect_used)]
-        Hkdf::<Sha256>::new(None, name.as_ref().as_bytes())
-            .expand(b"SQLx (Rust) Postgres advisory lock", &mut key)
-            .expect("HKDF expands to eight bytes");
-        Self::Single(i64::from_le_bytes(key))
+    /// This key, which is shown by `name` from now on.
+    fn shown_as(self, name: &str) -> Self {
+        names::remember(self.numbers(), name);
+        self
     }
 
-    /// The key that Python's [django-pglock] gives a name: the first eight bytes of its SHA-256
-    /// as a little-endian number.
-    ///
-    /// ```
-    /// use diesel_locks::LockKey;
-    ///
-    /// assert_eq!(LockKey::django_pglock("gold_leader"), LockKey::Single(8_080_023_870_189_217_808));
-    /// ```
-    ///
-    /// [django-pglock]: https://django-pglock.readthedocs.io
-    pub fn django_pglock(name: impl AsRef<str>) -> Self {
-        Self::Single(i64::from_le_bytes(sha256_start(name.as_ref())))
-    }
-
-    /// The key that Ruby's [with_advisory_lock] gives a name: a pair of the lower 31 bits of its
-    /// CRC-32 and of the number in `WITH_ADVISORY_LOCK_PREFIX`, which is 0 unless it is set.
-    ///
-    /// With a prefix, use the first half of this key: `LockKey::Pair(first, prefix)`.
-    ///
-    /// ```
-    /// use diesel_locks::LockKey;
-    ///
-    /// assert_eq!(LockKey::with_advisory_lock("gold_leader"), LockKey::Pair(1_305_371_505, 0));
-    /// ```
-    ///
-    /// [with_advisory_lock]: https://github.com/ClosureTree/with_advisory_lock
-    pub fn with_advisory_lock(name: impl AsRef<str>) -> Self {
-        let hash = crc32fast::hash(name.as_ref().as_bytes()) & 0x7fff_ffff;
-        Self::Pair(hash.cast_signed(), 0)
+    fn numbers(self) -> Numbers {
+        match self {
+            Self::Single(key) => (key, None),
+            Self::Pair(class, object) => (class.into(), Some(object)),
+        }
     }
 }
 
@@ -107,28 +76,44 @@ fn sha256_start(name: &str) -> [u8; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
-impl From<&str> for LockKey {
-    fn from(name: &str) -> Self {
-        Self::named(name)
-    }
+macro_rules! names {
+    ($($name:ty)*) => {$(
+        impl From<$name> for LockKey {
+            fn from(name: $name) -> Self {
+                Self::named(name)
+            }
+        }
+    )*};
 }
 
-impl From<&String> for LockKey {
-    fn from(name: &String) -> Self {
-        Self::named(name)
-    }
+names! { &str &&str String &String Box<str> Cow<'_, str> &Cow<'_, str> }
+
+macro_rules! numbers {
+    ($($number:ty, $widen:expr;)*) => {$(
+        impl From<$number> for LockKey {
+            fn from(number: $number) -> Self {
+                Self::Single($widen(number))
+            }
+        }
+
+        impl From<&$number> for LockKey {
+            fn from(number: &$number) -> Self {
+                Self::from(*number)
+            }
+        }
+    )*};
 }
 
-impl From<String> for LockKey {
-    fn from(name: String) -> Self {
-        Self::named(name)
-    }
-}
-
-impl From<i64> for LockKey {
-    fn from(key: i64) -> Self {
-        Self::Single(key)
-    }
+// An `u64` above `i64::MAX` is the same bits.
+numbers! {
+    i8, i64::from;
+    i16, i64::from;
+    i32, i64::from;
+    i64, i64::from;
+    u8, i64::from;
+    u16, i64::from;
+    u32, i64::from;
+    u64, u64::cast_signed;
 }
 
 impl From<(i32, i32)> for LockKey {
@@ -137,11 +122,25 @@ impl From<(i32, i32)> for LockKey {
     }
 }
 
+impl From<&(i32, i32)> for LockKey {
+    fn from(pair: &(i32, i32)) -> Self {
+        Self::from(*pair)
+    }
+}
+
+impl From<&LockKey> for LockKey {
+    fn from(key: &LockKey) -> Self {
+        *key
+    }
+}
+
+/// By its name, where this process has used one for it: `"gold_leader"`, `42` or `(7, 42)`.
 impl fmt::Display for LockKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Single(key) => write!(f, "{key}"),
-            Self::Pair(class, object) => write!(f, "({class}, {object})"),
+        match (names::of(self.numbers()), self) {
+            (Some(name), _) => write!(f, "{name:?}"),
+            (None, Self::Single(key)) => write!(f, "{key}"),
+            (None, Self::Pair(class, object)) => write!(f, "({class}, {object})"),
         }
     }
 }
@@ -197,6 +196,12 @@ impl<K: Into<LockKey>> From<K> for AdvisoryLock {
     }
 }
 
+impl From<&AdvisoryLock> for AdvisoryLock {
+    fn from(lock: &AdvisoryLock) -> Self {
+        *lock
+    }
+}
+
 impl fmt::Display for AdvisoryLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.shared { "shared " } else { "" };
@@ -236,44 +241,5 @@ impl AdvisoryLocks {
 impl AsRef<[AdvisoryLock]> for AdvisoryLocks {
     fn as_ref(&self) -> &[AdvisoryLock] {
         &self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::LockKey;
-
-    /// Computed by sqlx 0.8.
-    #[test]
-    fn sqlx_has_the_same_keys() {
-        for (name, key) in [
-            ("gold_leader", -6_424_875_130_858_838_241),
-            ("", 8_559_922_135_585_776_354),
-            ("it's \"quoted\"", 9_050_271_258_578_963_817),
-            ("日本語", 7_559_688_324_711_292_789),
-        ] {
-            assert_eq!(LockKey::sqlx(name), LockKey::Single(key), "{name}");
-        }
-    }
-
-    /// Computed in Python, as the sources of django-pglock 1.8.0 and with_advisory_lock 7.5.0 do.
-    #[test]
-    fn django_pglock_and_with_advisory_lock_have_the_same_keys() {
-        for (name, django, ruby) in [
-            ("gold_leader", 8_080_023_870_189_217_808, 1_305_371_505),
-            ("", 1_449_310_910_991_872_227, 0),
-            ("日本語", -6_643_004_304_765_849_225, 671_830_757),
-        ] {
-            assert_eq!(
-                LockKey::django_pglock(name),
-                LockKey::Single(django),
-                "{name}"
-            );
-            assert_eq!(
-                LockKey::with_advisory_lock(name),
-                LockKey::Pair(ruby, 0),
-                "{name}"
-            );
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Database locks for [Diesel](diesel) on PostgreSQL, and a harness that proves them in tests.
+//! Database locks for [Diesel](diesel) on PostgreSQL.
 //!
 //! For blocking code that must not do the same thing twice at once: in two threads, two processes,
 //! or on two machines. PostgreSQL is the engine that they share, and the only one that knows who
@@ -55,7 +55,8 @@
 //! the process is killed, the server does it.
 //!
 //! ```
-//! use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait, harness::TestDatabase};
+//! use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+//! use diesel_locks_harness::TestDatabase;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let database = TestDatabase::new()?;
@@ -90,7 +91,8 @@
 //! | `try_` | `Ok(None)` at once, and an open transaction stays usable |
 //!
 //! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
-//! [`is_retryable`](LockError::is_retryable) what can be done about it.
+//! [`is_retryable`](LockError::is_retryable) what can be done about it. [`condition()`] asks the
+//! same of an error that wraps it.
 //!
 //! # Deadlocks and serialization failures
 //!
@@ -99,12 +101,11 @@
 //!
 //! # Tests
 //!
-//! The `harness` feature has [`Contention`](harness::Contention), which lets real transactions
-//! contend for a lock and tells who got it, without a sleep;
-//! [`Scenario`](harness::Scenario), for named sessions that take steps in an order that the test
-//! writes, and [`Explorer`](harness::Explorer), which runs every order and finds the ones that
-//! break something; and [`TestDatabase`](harness::TestDatabase), which gives each test a database,
-//! on a private server that is started for it if there is no other.
+//! The crate `diesel_locks_harness` is for a project's dev-dependencies. Its `Contention` lets real
+//! transactions contend for a lock and tells who got it, without a sleep; its `Scenario` has named
+//! sessions that take steps in an order that the test writes, and its `Explorer` runs every order
+//! and finds the ones that break something; and its `TestDatabase` gives each test a database, on
+//! a private server that is started for it if there is no other.
 //!
 //! # Features
 //!
@@ -113,37 +114,43 @@
 //! | feature | adds |
 //! |---|---|
 //! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`]; pooled connections have all methods |
-//! | `migrations` | `TestDatabase::migrated`, together with `harness` |
-//! | `harness` | the [`harness`] module; Unix only |
 //! | `watch` | `OwnedAdvisoryLockGuard::watch`, which says when a lock is lost during long work |
 
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod advisory;
+mod english;
 mod error;
-#[cfg(feature = "harness")]
-pub mod harness;
 mod key;
+mod lock_timeout;
+mod names;
 #[cfg(feature = "r2d2")]
 mod pool;
 mod retry;
 mod row;
+mod slot;
 mod sql;
 mod table;
 mod transaction;
 mod wait;
+mod wrapped;
 
 #[cfg(feature = "watch")]
 pub use advisory::WatchedAdvisoryLockGuard;
 pub use advisory::{AdvisoryLockExt, AdvisoryLockGuard, OwnedAdvisoryLockGuard};
-pub use error::{DeadlockedProcess, LockError, LockTarget, use_english_messages};
+#[cfg(feature = "watch")]
+pub use crossbeam::channel;
+pub use english::use_english_messages;
+pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 #[cfg(feature = "r2d2")]
-pub use pool::{LockAwareManager, PoolLockExt};
+pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying};
 pub use row::{RowLock, RowLockDsl, RowLockExt};
+pub use slot::set_instrumentation;
 pub use table::{LockableTable, LockableTables, TableLock, TableLockExt};
 pub use wait::Wait;
+pub use wrapped::{condition, is_contention, is_retryable};
 
 /// The types that row locks and locked queries are made of.
 ///

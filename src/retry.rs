@@ -8,7 +8,7 @@ use diesel::connection::Connection;
 use diesel::pg::Pg;
 use diesel::result::Error;
 
-use crate::{error, transaction};
+use crate::{transaction, wrapped};
 
 /// How often, and how soon, a transaction that failed is run again.
 ///
@@ -185,7 +185,7 @@ impl<'c, C: Connection<Backend = Pg>> Retrying<'c, C> {
         loop {
             let error = match work(self.conn) {
                 Ok(done) => return Ok(done),
-                Err(error) if error::is_retryable(&error) => error,
+                Err(error) if wrapped::is_retryable(&error) => error,
                 Err(error) => return Err(error),
             };
             (self.on_failure)(attempt, &error);

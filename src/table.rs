@@ -7,9 +7,9 @@ use diesel::pg::Pg;
 use diesel::query_builder::QueryFragment;
 use diesel::result::QueryResult;
 
+use crate::lock_timeout::{Clock, batch_within};
 use crate::sql::as_sql;
-use crate::wait::{self, Wait};
-use crate::{LockError, transaction};
+use crate::{LockError, Wait, transaction};
 
 /// The modes of PostgreSQL's table locks, from the weakest to the strongest.
 ///
@@ -201,12 +201,13 @@ where
 {
     transaction::require(conn)?;
     let lock = format!("LOCK TABLE {} IN {mode} MODE", tables.join(", "));
+    let clock = Clock::start(wait);
     let locked = match wait {
         Wait::Block => conn.batch_execute(&lock),
         Wait::NoWait => conn.batch_execute(&format!("{lock} NOWAIT")),
-        Wait::Timeout(timeout) => conn.batch_execute(&wait::batch_within(timeout, &lock)),
+        Wait::Timeout(timeout) => conn.batch_execute(&batch_within(timeout, &lock)),
     };
-    locked.map_err(|error| LockError::from(error).after(wait))
+    locked.map_err(|error| clock.explain(error.into()))
 }
 
 /// A table that [`TableLockExt::lock_table`] takes: every one that `diesel::table!` makes.

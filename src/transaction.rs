@@ -8,7 +8,7 @@ use diesel::connection::{
 use diesel::pg::Pg;
 use diesel::result::{Error, QueryResult};
 
-use crate::{LockError, error};
+use crate::error::{Condition, LockError, condition_of};
 
 /// How many transactions are open: one, and a savepoint for each further one.
 pub(crate) fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
@@ -23,14 +23,15 @@ pub(crate) fn require<C: Connection>(conn: &mut C) -> Result<(), LockError> {
     }
 }
 
-/// Marks the connection as broken, so that a pool does not lend it again.
+/// Marks the connection as broken, until a statement on it succeeds.
 pub(crate) fn poison<C: Connection>(conn: &mut C) {
     C::TransactionManager::transaction_manager_status_mut(conn).set_in_error();
 }
 
 /// Runs `work`, also in a transaction that is aborted.
 ///
-/// `work` must be something that only an aborted transaction refuses.
+/// If the transaction could not be left as it was, the error is
+/// [`Error::BrokenTransactionManager`], and the connection must be used for nothing else.
 pub(crate) fn even_if_aborted<C, T>(
     conn: &mut C,
     mut work: impl FnMut(&mut C) -> QueryResult<T>,
@@ -39,13 +40,29 @@ where
     C: Connection<Backend = Pg>,
 {
     work(conn).or_else(|error| match depth(conn) {
-        Ok(Some(depth)) => while_aborted(conn, depth, work),
-        // A `BEGIN` that Diesel does not know of.
-        Ok(None) if error::is_transaction_aborted(&error) => {
-            while_aborted(conn, NonZeroU32::MIN, work)
+        // Only what never ran may be run again.
+        Ok(depth) if condition_of(&error) == Some(Condition::TransactionAborted) => {
+            // None is a `BEGIN` that Diesel does not know of.
+            while_aborted(conn, depth.unwrap_or(NonZeroU32::MIN), work)
         }
         _ => Err(error),
     })
+}
+
+/// Runs `work` after a statement has failed, and so has aborted a transaction that is open.
+///
+/// The error is as for [`even_if_aborted`].
+pub(crate) fn after_a_failure<C, T>(
+    conn: &mut C,
+    work: impl FnMut(&mut C) -> QueryResult<T>,
+) -> QueryResult<T>
+where
+    C: Connection<Backend = Pg>,
+{
+    match depth(conn)? {
+        Some(depth) => while_aborted(conn, depth, work),
+        None => even_if_aborted(conn, work),
+    }
 }
 
 /// Runs `work` although the transaction at `depth` is aborted, and leaves it aborted.
@@ -61,15 +78,14 @@ fn while_aborted<C, T>(
 where
     C: Connection<Backend = Pg>,
 {
-    match depth.get() - 1 {
+    let rolled_back = match depth.get() - 1 {
         // One batch: after a ROLLBACK alone, Diesel would take the transaction for ended.
-        0 => conn.batch_execute("ROLLBACK; BEGIN")?,
-        savepoint => {
-            conn.batch_execute(&format!(
-                "ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"
-            ))?;
-        }
-    }
+        0 => conn.batch_execute("ROLLBACK; BEGIN"),
+        savepoint => conn.batch_execute(&format!(
+            "ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"
+        )),
+    };
+    rolled_back.map_err(|_| Error::BrokenTransactionManager)?;
     let done = work(conn);
     match conn.batch_execute(r#"ROLLBACK TO SAVEPOINT "diesel_locks: aborted as before""#) {
         Err(_) => done,

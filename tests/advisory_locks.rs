@@ -13,11 +13,12 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Text};
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{
-    AdvisoryLock, AdvisoryLockGuard, LockError, LockKey, LockTarget, OwnedAdvisoryLockGuard, Wait,
+    AcquireError, AdvisoryLock, AdvisoryLockGuard, LockError, LockKey, LockTarget,
+    OwnedAdvisoryLockGuard, Wait,
 };
+use diesel_locks_harness::{Contention, TestDatabase};
 use support::schema::accounts;
 use support::{
     advisory_locks, backend_pid, connect, database, eventually, lock_timeout, terminate,
@@ -49,17 +50,174 @@ fn a_second_lock_inside_the_scope_fails() {
     let leader = OwnedAdvisoryLockGuard::connect(url, "gold_leader", Wait::NoWait).unwrap();
     let error = OwnedAdvisoryLockGuard::connect(url, "gold_leader", Wait::NoWait).unwrap_err();
     assert!(error.is_contention() && !error.is_retryable());
-    let LockError::NotAvailable { target, source } = &error else {
+    let LockError::NotAvailable { target, source, .. } = &error else {
         panic!("{error:?}");
     };
     assert_eq!(*target, LockTarget::Advisory("gold_leader".into()));
     assert!(source.is_none() && error.source().is_none());
     assert_eq!(
         error.to_string(),
-        "advisory lock 1164266746182509168 is locked by another session"
+        "advisory lock \"gold_leader\" is locked by another session"
     );
     drop(leader);
     let _leader = OwnedAdvisoryLockGuard::connect(url, "gold_leader", Wait::NoWait).unwrap();
+}
+
+#[test]
+fn whoever_names_a_lock_by_a_string_reads_the_string_again() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let text = |error: LockError| error.to_string();
+    let name = "named \"so\"\n";
+    let mut guard = here.advisory_lock(name).unwrap();
+    assert_eq!(
+        guard.lock().to_string(),
+        r#"advisory lock "named \"so\"\n""#
+    );
+    assert_eq!(
+        text(
+            there
+                .advisory_lock_timeout(name, Duration::ZERO)
+                .map(drop)
+                .unwrap_err()
+        ),
+        r#"advisory lock "named \"so\"\n" was not granted within 0ns"#
+    );
+    let set = [AdvisoryLock::shared(name), AdvisoryLock::exclusive(1)];
+    assert_eq!(
+        text(there.advisory_lock_all_nowait(set).map(drop).unwrap_err()),
+        r#"shared advisory lock "named \"so\"\n" is locked by another session"#
+    );
+    guard
+        .batch_execute("SELECT pg_advisory_unlock_all()")
+        .unwrap();
+    assert_eq!(
+        text(guard.release().unwrap_err()),
+        r#"advisory lock "named \"so\"\n" was no longer held by this session"#
+    );
+    // Whatever has the number has the name.
+    let LockKey::Single(number) = LockKey::named(name) else {
+        panic!("a name is a single number");
+    };
+    assert_eq!(LockKey::from(number).to_string(), r#""named \"so\"\n""#);
+    for name in ["sqlx", "django", "ruby"] {
+        for key in [
+            LockKey::sqlx(name),
+            LockKey::django_pglock(name),
+            LockKey::ruby_with_advisory_lock(name),
+        ] {
+            assert_eq!(key.to_string(), format!("{name:?}"));
+        }
+    }
+}
+
+#[test]
+fn every_integer_of_up_to_64_bits_is_a_key_and_every_string_too() {
+    for key in [
+        LockKey::from(7_i8),
+        7_i16.into(),
+        7_i32.into(),
+        7_i64.into(),
+        7_u8.into(),
+        7_u16.into(),
+        7_u32.into(),
+        7_u64.into(),
+        (&7_i64).into(),
+        (&7_u32).into(),
+        (&LockKey::Single(7)).into(),
+    ] {
+        assert_eq!(key, LockKey::Single(7));
+    }
+    assert_eq!(LockKey::from(u64::MAX), LockKey::Single(-1));
+    assert_eq!(LockKey::from(u32::MAX), LockKey::Single(4_294_967_295));
+    let named = LockKey::named("x");
+    let string = "x".to_owned();
+    for key in [
+        LockKey::from(&"x"),
+        (&string).into(),
+        std::borrow::Cow::Borrowed("x").into(),
+        (&std::borrow::Cow::<str>::Owned("x".into())).into(),
+        Box::<str>::from("x").into(),
+        string.clone().into(),
+    ] {
+        assert_eq!(key, named);
+    }
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let keys: &[i64] = &[1, 2];
+    let locks: &[AdvisoryLock] = &[AdvisoryLock::shared(3)];
+    let mut guard = conn.advisory_lock_all(keys).unwrap();
+    let guard = guard.advisory_lock_all(locks).unwrap();
+    assert_eq!(advisory_locks(&database), 3);
+    drop(guard);
+}
+
+#[test]
+fn a_refusal_gives_back_the_connection_that_it_was_handed() {
+    let database = TestDatabase::new().unwrap();
+    let mut here = connect(&database);
+    let leader = here.advisory_lock("x").unwrap();
+    let mut conn = connect(&database);
+    let pid = backend_pid(&mut conn);
+    for wait in [Wait::NoWait, Wait::Timeout(Duration::from_millis(1))] {
+        let AcquireError { conn: again, error } =
+            OwnedAdvisoryLockGuard::acquire(conn, "x", wait).unwrap_err();
+        assert!(error.is_contention(), "{error:?}");
+        let refused = OwnedAdvisoryLockGuard::acquire_all(again, ["w", "x"], wait).unwrap_err();
+        assert!(refused.error.is_contention(), "{refused}");
+        conn = refused.conn;
+        assert_eq!(backend_pid(&mut conn), pid);
+    }
+    leader.release().unwrap();
+    let both = OwnedAdvisoryLockGuard::acquire_all(conn, ["w", "x"], Wait::NoWait).unwrap();
+    assert_eq!(both.locks().len(), 2);
+    let mut conn = both.release().unwrap();
+    assert_eq!(backend_pid(&mut conn), pid);
+    let url = database.url();
+    drop(OwnedAdvisoryLockGuard::connect_all(url, [1, 2], Wait::NoWait).unwrap());
+}
+
+#[test]
+fn work_under_a_lock_has_every_way_to_wait() {
+    let database = TestDatabase::new().unwrap();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let short = Duration::from_millis(20);
+    let guard = here.advisory_lock("x").unwrap();
+    let work = |_: &mut PgConnection| Ok::<_, LockError>(7);
+    let refused = [
+        there.with_advisory_lock_nowait("x", work),
+        there.with_advisory_lock_timeout("x", short, work),
+        there.with_advisory_lock_wait("x", Wait::NoWait, work),
+        there.transaction_with_advisory_lock_nowait("x", work),
+        there.transaction_with_advisory_lock_timeout("x", short, work),
+        there.transaction_with_advisory_lock_wait("x", Wait::NoWait, work),
+    ];
+    for refused in refused {
+        assert!(refused.unwrap_err().is_contention());
+    }
+    assert_eq!(there.try_with_advisory_lock("x", work).unwrap(), None);
+    assert_eq!(
+        there.try_transaction_with_advisory_lock("x", work).unwrap(),
+        None
+    );
+    guard.release().unwrap();
+    let done = [
+        there.with_advisory_lock_nowait("x", work),
+        there.with_advisory_lock_timeout("x", short, work),
+        there.with_advisory_lock_wait("x", Wait::Block, work),
+        there.transaction_with_advisory_lock_nowait("x", work),
+        there.transaction_with_advisory_lock_timeout("x", short, work),
+        there.transaction_with_advisory_lock_wait("x", Wait::NoWait, work),
+    ];
+    for done in done {
+        assert_eq!(done.unwrap(), 7);
+    }
+    assert_eq!(there.try_with_advisory_lock("x", work).unwrap(), Some(7));
+    assert_eq!(
+        there.try_transaction_with_advisory_lock("x", work).unwrap(),
+        Some(7)
+    );
+    assert_eq!(advisory_locks(&database), 0);
 }
 
 #[test]
@@ -345,7 +503,7 @@ fn a_lock_that_was_released_behind_the_guard_is_not_held() {
     assert!(!guard.is_held().unwrap());
     let lock = *guard.lock();
     let released = guard.release();
-    assert!(matches!(released, Err(LockError::NotHeld { lock: l }) if l == lock));
+    assert!(matches!(released, Err(LockError::NotHeld { lock: l, .. }) if l == lock));
     conn.batch_execute("SELECT 1").unwrap();
 }
 

@@ -4,14 +4,14 @@ mod support;
 
 use std::sync::Barrier;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget};
-use support::{advisory_locks, backend_pid, connect, lock_timeout, terminate};
+use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{Contention, TestDatabase};
+use support::{advisory_locks, backend_pid, connect, eventually, lock_timeout, terminate};
 
 /// One of each kind, and the ends of the key spaces.
 fn every_kind() -> Vec<AdvisoryLock> {
@@ -183,7 +183,7 @@ fn what_is_no_longer_held_is_named() {
     guard.batch_execute("SELECT pg_advisory_unlock(2)").unwrap();
     assert!(!guard.is_held().unwrap());
     let released = guard.release();
-    assert!(matches!(released, Err(LockError::NotHeld { lock }) if lock == 2.into()));
+    assert!(matches!(released, Err(LockError::NotHeld { lock, .. }) if lock == 2.into()));
     assert_eq!(advisory_locks(&database), 0);
 }
 
@@ -214,4 +214,33 @@ fn a_killed_session_is_a_lost_connection() {
     assert!(matches!(held, Err(LockError::ConnectionLost { .. })));
     let released = guard.release();
     assert!(matches!(released, Err(LockError::ConnectionLost { .. })));
+}
+
+#[test]
+fn a_timeout_is_for_the_whole_set() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let timeout = Duration::from_secs(4);
+    let hold = |key: i32| OwnedAdvisoryLockGuard::connect(database.url(), key, Wait::NoWait);
+    let (first, second) = (hold(1).unwrap(), hold(2).unwrap());
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| conn.advisory_lock_all_timeout([1, 2], timeout).map(drop));
+        // Most of the time is over when the first lock is granted.
+        eventually(|| begun.elapsed() >= timeout * 3 / 4);
+        first.release().unwrap();
+        let error = waiter.join().unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "advisory lock 2 was not granted within 4s"
+        );
+    });
+    // Each for itself would be seven seconds.
+    let elapsed = begun.elapsed();
+    assert!(
+        elapsed >= timeout && elapsed < timeout * 3 / 2,
+        "{elapsed:?}"
+    );
+    assert_eq!(advisory_locks(&database), 1);
+    second.release().unwrap();
 }

@@ -7,9 +7,9 @@ use std::error::Error as _;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
-use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget};
+use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use support::schema::accounts;
 use support::{backend_pid, connect, database, terminate};
 
@@ -116,7 +116,12 @@ fn a_deadlock_is_retryable_and_names_its_processes() {
         .unwrap();
     assert_eq!((outcome.granted(), outcome.waited()), (1, 1));
     let errors = outcome.into_errors();
-    let [LockError::Deadlock { processes, source }] = &errors[..] else {
+    let [
+        LockError::Deadlock {
+            processes, source, ..
+        },
+    ] = &errors[..]
+    else {
         panic!("{errors:?}");
     };
     assert!(errors[0].is_retryable() && !errors[0].is_contention());
@@ -185,7 +190,7 @@ fn what_is_not_about_locks_comes_through_untouched() {
 
 #[test]
 fn a_server_that_is_gone_is_a_lost_connection() {
-    let server = diesel_locks::harness::TempPostgres::start().unwrap();
+    let server = diesel_locks_harness::TempPostgres::start().unwrap();
     let mut conn = PgConnection::establish(server.url()).unwrap();
     let guard = conn.advisory_lock("x").unwrap();
     drop(server);

@@ -13,9 +13,9 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer};
-use diesel_locks::harness::TempPostgres;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError};
+use diesel_locks_harness::TempPostgres;
 use support::{backend_pid, eventually};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -31,11 +31,13 @@ fn signal(signal: &str, pid: i32) {
 fn until(conn: &mut PgConnection, pid: i32, condition: &str) {
     let is_so = |conn: &mut PgConnection| -> bool {
         diesel::select(
-            sql::<Bool>("EXISTS (SELECT FROM pg_stat_activity WHERE pid = ")
-                .bind::<Integer, _>(pid)
-                .sql(" AND ")
-                .sql(condition)
-                .sql(")"),
+            sql::<Bool>(
+                "EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) ",
+            )
+            .bind::<Integer, _>(pid)
+            .sql(" AND ")
+            .sql(condition)
+            .sql(")"),
         )
         .get_result(conn)
         .unwrap()
@@ -53,18 +55,29 @@ fn grant_too_late(attempt: impl FnOnce(&mut PgConnection, &TempPostgres) + Send)
     let guard = holder.advisory_lock("x").unwrap();
     thread::scope(|scope| {
         scope.spawn(|| attempt(&mut waiter, &server));
-        until(&mut observer, pid, "cardinality(pg_blocking_pids(pid)) > 0");
+        until(
+            &mut observer,
+            pid,
+            "pg_catalog.cardinality(pg_catalog.pg_blocking_pids(pid)) OPERATOR(pg_catalog.>) 0",
+        );
         signal("-STOP", pid);
         guard.release().unwrap();
-        until(&mut observer, pid, "now() > query_start + '200ms'");
+        until(
+            &mut observer,
+            pid,
+            "pg_catalog.now() OPERATOR(pg_catalog.-) query_start OPERATOR(pg_catalog.>) '200ms'",
+        );
         signal("-CONT", pid);
     });
 }
 
 fn assert_nobody_has_it(server: &TempPostgres) {
-    let locks: i64 = sql::<BigInt>("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
-        .get_result(&mut PgConnection::establish(server.url()).unwrap())
-        .unwrap();
+    let locks: i64 = sql::<BigInt>(
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory'",
+    )
+    .get_result(&mut PgConnection::establish(server.url()).unwrap())
+    .unwrap();
     assert_eq!(locks, 0);
 }
 

@@ -11,9 +11,9 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_locks::harness::{Contention, TempPostgres};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, TableLock, use_english_messages};
+use diesel_locks_harness::{Contention, TempPostgres};
 use schema::accounts;
 
 mod schema {

@@ -1,4 +1,5 @@
-//! Locks through PgBouncer in transaction mode, which lends a server session for each transaction.
+//! Locks through PgBouncer in its three modes. In transaction mode it lends a server session for
+//! each transaction, in statement mode for each statement.
 //!
 //! Needs PgBouncer's program (Debian: `apt-get install pgbouncer`), and therefore runs only when
 //! it is asked for: `cargo test --test pgbouncer`.
@@ -9,11 +10,15 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
 use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
-use diesel_locks::harness::TempPostgres;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockError};
+use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError};
+use diesel_locks_harness::TempPostgres;
 
 struct PgBouncer {
     server: TempPostgres,
@@ -21,7 +26,12 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
+    /// In transaction mode, with more sessions than clients.
     fn start() -> Self {
+        Self::start_with("transaction", 20)
+    }
+
+    fn start_with(mode: &str, sessions: usize) -> Self {
         let server = TempPostgres::start().unwrap();
         let directory = server.directory().join("pgbouncer");
         fs::create_dir(&directory).unwrap();
@@ -30,8 +40,8 @@ impl PgBouncer {
         chown(&directory, Some(owner.uid()), Some(owner.gid())).unwrap();
         let configuration = format!(
             "[databases]\n* = host={} port=5432 user=postgres\n\
-             [pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\n\
-             listen_port = 5432\nunix_socket_dir = {}\n",
+             [pgbouncer]\npool_mode = {mode}\ndefault_pool_size = {sessions}\nauth_type = any\n\
+             listen_addr =\nlisten_port = 5432\nunix_socket_dir = {}\n",
             server.directory().display(),
             directory.display(),
         );
@@ -52,13 +62,16 @@ impl PgBouncer {
         Self { server, process }
     }
 
-    fn connect(&self) -> PgConnection {
+    fn url(&self) -> String {
         let socket = self.server.directory().join("pgbouncer");
-        let url = format!(
+        format!(
             "host={} port=5432 user=postgres dbname=postgres",
             socket.display()
-        );
-        let mut conn = PgConnection::establish(&url).unwrap();
+        )
+    }
+
+    fn connect(&self) -> PgConnection {
+        let mut conn = PgConnection::establish(&self.url()).unwrap();
         // Prepared statements belong to a session too.
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         conn
@@ -121,4 +134,165 @@ fn a_sessions_lock_whose_session_is_gone_is_not_held() {
         .batch_execute("SELECT pg_advisory_unlock_all()")
         .unwrap();
     assert!(matches!(guard.release(), Err(LockError::NotHeld { .. })));
+}
+
+#[test]
+fn whoever_shares_a_session_with_a_holder_is_refused_every_lock() {
+    for mode in ["transaction", "statement"] {
+        let pgbouncer = PgBouncer::start_with(mode, 1);
+        let (mut here, mut there) = (pgbouncer.connect(), pgbouncer.connect());
+        let mut guard = here.advisory_lock("x").unwrap();
+        for lock in ["x", "y"] {
+            let refused = [
+                there.advisory_lock(lock).map(drop),
+                there.advisory_lock_nowait(lock).map(drop),
+                there.try_advisory_lock(lock).map(drop),
+                (there.advisory_lock_timeout(lock, std::time::Duration::from_secs(5))).map(drop),
+                there.advisory_lock_all([lock, "z"]).map(drop),
+                there.advisory_lock_all_nowait([lock, "z"]).map(drop),
+            ];
+            for refused in refused {
+                let error = refused.unwrap_err();
+                assert!(
+                    matches!(error, LockError::SharedSession { .. }),
+                    "{error:?}"
+                );
+                assert!(!error.is_contention() && !error.is_retryable());
+            }
+        }
+        // The holder itself is not disturbed.
+        assert!(guard.is_held().unwrap());
+        guard.advisory_lock("x").unwrap().release().unwrap();
+        guard.release().unwrap();
+        for _ in 0..3 {
+            there.advisory_lock_nowait("x").unwrap().release().unwrap();
+            here.advisory_lock_all(["x", "y"])
+                .unwrap()
+                .release()
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_lock_that_a_client_has_left_behind_refuses_whoever_comes_to_its_session() {
+    let pgbouncer = PgBouncer::start_with("transaction", 1);
+    let mut here = pgbouncer.connect();
+    std::mem::forget(here.advisory_lock("x").unwrap());
+    drop(here);
+    let error = pgbouncer
+        .connect()
+        .advisory_lock("x")
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, LockError::SharedSession { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_connection_that_has_moved_to_another_session_is_refused() {
+    let pgbouncer = PgBouncer::start_with("transaction", 2);
+    let mut here = pgbouncer.connect();
+    here.advisory_lock("x").unwrap().release().unwrap();
+    // Another client keeps that session.
+    let mut other = pgbouncer.connect();
+    other.batch_execute("BEGIN; SELECT 1").unwrap();
+    let error = here.advisory_lock("x").map(drop).unwrap_err();
+    assert!(
+        matches!(error, LockError::SharedSession { .. }),
+        "{error:?}"
+    );
+    other.batch_execute("COMMIT").unwrap();
+    // Nothing is left of it.
+    let mut direct = PgConnection::establish(pgbouncer.server.url()).unwrap();
+    assert!(direct.try_advisory_lock("x").unwrap().is_some());
+}
+
+#[derive(Debug)]
+struct NoPreparedStatements;
+
+impl CustomizeConnection<PgConnection, Error> for NoPreparedStatements {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_pool_that_cleans_up_leaves_the_locks_of_other_clients_alone() {
+    let pgbouncer = PgBouncer::start_with("transaction", 1);
+    let mut conn = pgbouncer.connect();
+    let mut guard = conn.advisory_lock("x").unwrap();
+    let manager = ConnectionManager::<PgConnection>::new(pgbouncer.url());
+    let pool = Pool::builder()
+        .max_size(1)
+        .connection_customizer(Box::new(NoPreparedStatements))
+        .build(LockAwareManager::new(manager))
+        .unwrap();
+    for _ in 0..2 {
+        drop(pool.get().unwrap());
+    }
+    assert!(guard.is_held().unwrap());
+}
+
+/// Eight clients enter one section again and again, and nobody is in it beside another.
+fn enter_again_and_again(mode: &str, sessions: usize) -> (usize, usize) {
+    let pgbouncer = PgBouncer::start_with(mode, sessions);
+    let is_inside = AtomicBool::new(false);
+    let (entered, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let enter = |conn: &mut PgConnection| -> Result<(), LockError> {
+        let mut guard = conn.advisory_lock_nowait("x")?;
+        assert!(
+            !is_inside.swap(true, Ordering::SeqCst),
+            "{mode}, {sessions}"
+        );
+        // Another client may be lent the session meanwhile.
+        let looked = guard.batch_execute("SELECT 1");
+        thread::yield_now();
+        is_inside.store(false, Ordering::SeqCst);
+        looked?;
+        guard.release()?;
+        entered.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let clients = if mode == "session" { sessions } else { 8 };
+    thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut conn = pgbouncer.connect();
+                for _ in 0..200 {
+                    let Err(error) = enter(&mut conn) else {
+                        continue;
+                    };
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    assert!(
+                        matches!(
+                            error,
+                            LockError::NotAvailable { .. }
+                                | LockError::SharedSession { .. }
+                                | LockError::SessionChanged { .. }
+                                | LockError::ConnectionLost { .. }
+                        ),
+                        "{error:?}"
+                    );
+                }
+            });
+        }
+    });
+    (entered.into_inner(), refused.into_inner())
+}
+
+#[test]
+fn no_two_clients_are_in_one_section_in_any_mode() {
+    for mode in ["transaction", "statement"] {
+        let (entered, refused) = enter_again_and_again(mode, 1);
+        assert!(entered > 0 && refused > 0);
+        enter_again_and_again(mode, 4);
+    }
+    let (entered, refused) = enter_again_and_again("session", 1);
+    assert_eq!((entered, refused), (200, 0));
+    let (entered, _) = enter_again_and_again("session", 4);
+    assert!(entered > 0);
 }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::Error;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, Retry};
+use diesel_locks_harness::TestDatabase;
 use support::schema::accounts;
 use support::{connect, database};
 

@@ -2,103 +2,44 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
-use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, Wait};
+use diesel_locks_harness::{TempPostgres, TestDatabase};
+use support::proxy::Proxy;
 
-/// A proxy before a server of its own, that counts the server's answers.
-struct Proxy {
+/// A server of its own behind a proxy that counts its answers.
+struct Counted {
     server: TempPostgres,
-    directory: PathBuf,
-    answers: Arc<AtomicUsize>,
+    proxy: Proxy,
 }
 
-impl Proxy {
+impl Counted {
     fn start() -> Self {
         let server = TempPostgres::start().unwrap();
-        let directory = server.directory().with_extension("proxy");
-        std::fs::create_dir(&directory).unwrap();
-        let listener = UnixListener::bind(directory.join(".s.PGSQL.5432")).unwrap();
-        let answers = Arc::new(AtomicUsize::new(0));
-        let (counter, socket) = (
-            Arc::clone(&answers),
-            server.directory().join(".s.PGSQL.5432"),
-        );
-        thread::spawn(move || {
-            let (client, _) = listener.accept().unwrap();
-            let server = UnixStream::connect(socket).unwrap();
-            let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            thread::spawn(move || pass_on(from, to, |_| ()));
-            // Every message has a type and a length; ReadyForQuery ends an answer.
-            let (mut seen, mut rest) = (Vec::new(), 0);
-            pass_on(server, client, |bytes| {
-                for &byte in bytes {
-                    if rest > 0 {
-                        rest -= 1;
-                        continue;
-                    }
-                    seen.push(byte);
-                    if let [kind, a, b, c, d] = seen[..] {
-                        rest = u32::from_be_bytes([a, b, c, d]) - 4;
-                        counter.fetch_add(usize::from(kind == b'Z'), Ordering::SeqCst);
-                        seen.clear();
-                    }
-                }
-            });
-        });
-        Self {
-            server,
-            directory,
-            answers,
-        }
+        let proxy = Proxy::before(&server);
+        Self { server, proxy }
     }
 
     fn connect(&self) -> PgConnection {
-        let socket = self.directory.to_str().unwrap();
-        let url = format!("host={socket} port=5432 user=postgres dbname=postgres");
-        PgConnection::establish(&url).unwrap()
+        PgConnection::establish(&self.proxy.url()).unwrap()
     }
 
     /// The round trips of the second time, when the statements are prepared.
     fn count(&self, mut work: impl FnMut()) -> usize {
         work();
-        let before = self.answers.load(Ordering::SeqCst);
+        let before = self.proxy.answers();
         work();
-        self.answers.load(Ordering::SeqCst) - before
+        self.proxy.answers() - before
     }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.directory).unwrap();
-    }
-}
-
-fn pass_on(mut from: UnixStream, mut to: UnixStream, mut look: impl FnMut(&[u8])) {
-    let mut buffer = [0; 8192];
-    while let Ok(length @ 1..) = from.read(&mut buffer) {
-        look(&buffer[..length]);
-        if to.write_all(&buffer[..length]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(Shutdown::Both);
 }
 
 #[test]
 fn a_lock_costs_one_round_trip_and_so_does_its_release() {
-    let proxy = Proxy::start();
+    let proxy = Counted::start();
     let conn = &mut proxy.connect();
     let mut elsewhere = PgConnection::establish(proxy.server.url()).unwrap();
     let _held = elsewhere.advisory_lock("held").unwrap();
@@ -192,7 +133,7 @@ fn a_lock_and_its_release_allocate_no_more_than_diesel_does_for_them() {
 
 #[test]
 fn a_transaction_that_begins_with_a_lock_costs_no_more_than_one_without() {
-    let proxy = Proxy::start();
+    let proxy = Counted::start();
     let conn = &mut proxy.connect();
     let mut with_lock = |wait| {
         proxy.count(|| {

@@ -8,9 +8,9 @@ use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::harness::{Contention, Outcome, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, RowLock};
+use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use support::schema::{accounts, jobs};
 use support::{connect, database, lock_timeout};
 
@@ -98,6 +98,7 @@ fn one_of_two_transactions_is_refused_whatever_the_query() {
             LockError::NotAvailable {
                 target: LockTarget::Row { relation },
                 source,
+                ..
             },
         ] = outcome.errors()
         else {

@@ -12,9 +12,9 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::Integer;
-use diesel_locks::harness::TestDatabase;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockAwareManager, LockError};
+use diesel_locks_harness::TestDatabase;
 use support::{advisory_locks, backend_pid, connect, eventually, terminate};
 
 /// How many locks a soak takes: more by `DIESEL_LOCKS_SOAK`.

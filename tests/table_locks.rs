@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel_locks::harness::Contention;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, TableLock, Wait};
+use diesel_locks_harness::Contention;
 use support::schema::{accounts, jobs};
 use support::{connect, database, lock_timeout};
 
@@ -63,6 +63,7 @@ fn every_way_to_wait_is_told_apart() {
         LockError::NotAvailable {
             target,
             source: Some(_),
+            ..
         },
     ] = outcome.errors()
     else {

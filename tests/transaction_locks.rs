@@ -11,9 +11,9 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 use diesel::sql_types::{Integer, Text};
-use diesel_locks::harness::{Contention, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, LockTarget, Wait};
+use diesel_locks_harness::{Contention, TestDatabase};
 use support::schema::accounts;
 use support::{advisory_locks, backend_pid, connect, database, lock_timeout, terminate};
 

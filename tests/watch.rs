@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::harness::{TempPostgres, TestDatabase};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use support::{advisory_locks, backend_pid, connect, terminate};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,9 +26,13 @@ fn a_killed_session_is_reported() {
     let watched = guard.watch(INTERVAL).unwrap();
     assert_eq!(*watched.lock(), "x".into());
     assert!(watched.lost().recv_timeout(INTERVAL * 2).is_err());
+    assert!(!watched.is_lost());
     terminate(&database, pid);
     let lost = watched.lost().recv_timeout(AT_LAST).unwrap();
     assert!(matches!(lost, LockError::ConnectionLost { .. }), "{lost:?}");
+    // Told once, and lost for good.
+    assert!(watched.lost().recv_timeout(Duration::ZERO).is_err());
+    assert!(watched.is_lost());
     let released = watched.release().map(drop);
     assert!(matches!(released, Err(LockError::ConnectionLost { .. })));
 }
@@ -63,7 +67,7 @@ fn a_server_that_is_silent_is_reported_and_hangs_nobody() {
         signal("-STOP", pid);
         if is_told {
             let lost = watched.lost().recv_timeout(AT_LAST).unwrap();
-            assert!(matches!(lost, LockError::Unresponsive { after } if after == INTERVAL));
+            assert!(matches!(lost, LockError::Unresponsive { after, .. } if after == INTERVAL));
         }
         let begun = Instant::now();
         if release {

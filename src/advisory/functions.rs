@@ -8,63 +8,89 @@ use std::marker::PhantomData;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use diesel::{OptionalExtension, QueryResult, RunQueryDsl};
 
-use crate::wait::{lock_timeout, timeout_started};
+use super::owner::{Mark, Unmarked};
+use crate::lock_timeout::{CALL_WITHIN, milliseconds};
 use crate::{AdvisoryLock, LockKey, Wait};
+
+/// What became of a lock that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// It was granted, to the session with this backend pid.
+    Granted(i32),
+    /// Another session is in the way.
+    Refused,
+    /// Another client shares the session; nothing was taken.
+    Shared,
+}
 
 /// How long a lock is held: a type, because it is part of the SQL that is prepared.
 pub(super) trait Scope: 'static {
     const LOCK: &'static str;
     const TRY_LOCK: &'static str;
+
+    fn mark(&self) -> &impl Mark;
 }
 
 /// Until it is released.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Session {}
+pub(super) struct Session<M>(pub(super) M);
 
-impl Scope for Session {
-    const LOCK: &'static str = "pg_advisory_lock";
-    const TRY_LOCK: &'static str = "pg_try_advisory_lock";
+impl<M: Mark> Scope for Session<M> {
+    const LOCK: &'static str = "pg_catalog.pg_advisory_lock";
+    const TRY_LOCK: &'static str = "pg_catalog.pg_try_advisory_lock";
+
+    fn mark(&self) -> &impl Mark {
+        &self.0
+    }
 }
 
-/// Until the transaction ends.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Transaction {}
+/// Until the transaction ends, for which a pooler lends the session to nobody else.
+pub(super) struct Transaction;
 
 impl Scope for Transaction {
-    const LOCK: &'static str = "pg_advisory_xact_lock";
-    const TRY_LOCK: &'static str = "pg_try_advisory_xact_lock";
+    const LOCK: &'static str = "pg_catalog.pg_advisory_xact_lock";
+    const TRY_LOCK: &'static str = "pg_catalog.pg_try_advisory_xact_lock";
+
+    fn mark(&self) -> &impl Mark {
+        &Unmarked
+    }
 }
 
 /// `pg_advisory_lock`.
-struct Lock<S>(PhantomData<S>);
+struct Lock<S>(S);
 
-/// `pg_try_advisory_lock`: no row if it is refused.
-struct TryLock<S>(PhantomData<S>);
+/// `pg_try_advisory_lock`: 0 if it is refused.
+struct TryLock<S>(S);
 
 /// `pg_advisory_lock` within a lock timeout of its own, in milliseconds.
 ///
 /// The caller's timeout is back in force afterwards, in the words that the caller used for it.
-struct LockWithin<S>(String, PhantomData<S>);
+struct LockWithin<S>(S, String);
 
-/// Takes `lock` for a scope, and returns whether it was granted.
-pub(super) fn take<S: Scope, A: Answer, C>(
+/// Takes `lock` for a scope.
+pub(super) fn take<S: Scope, C>(
     conn: &mut C,
+    scope: S,
     lock: &AdvisoryLock,
     wait: Wait,
-) -> QueryResult<A>
+) -> QueryResult<Answer>
 where
     C: LoadConnection<Backend = Pg>,
 {
-    match wait {
-        Wait::Block => Lock::<S>(PhantomData).run(conn, lock),
-        Wait::NoWait => TryLock::<S>(PhantomData).run(conn, lock),
+    let pid = match wait {
+        Wait::Block => Lock(scope).run(conn, lock),
+        Wait::NoWait => TryLock(scope).run(conn, lock),
         Wait::Timeout(timeout) => {
-            LockWithin::<S>(lock_timeout(timeout), PhantomData).run(conn, lock)
+            LockWithin(scope, milliseconds(timeout).to_string()).run(conn, lock)
         }
-    }
+    }?;
+    Ok(match pid {
+        Some(0) => Answer::Refused,
+        Some(pid) => Answer::Granted(pid),
+        None => Answer::Shared,
+    })
 }
 
 /// `pg_advisory_unlock`, if the session is still the given one: no row if that was not so.
@@ -77,41 +103,12 @@ pub(super) fn give_back<C>(conn: &mut C, lock: &AdvisoryLock, backend_pid: i32) 
 where
     C: LoadConnection<Backend = Pg>,
 {
-    Unlock { backend_pid }.run(conn, lock)
+    let pid = Unlock { backend_pid }.run(conn, lock)?;
+    Ok(pid.is_some())
 }
 
-/// What is to be learnt from a statement that gives a row or none.
-pub(super) trait Answer: Sized {
-    fn ask<S: Statement, M: Mode, K: Key, C>(
-        call: Call<S, M, K>,
-        conn: &mut C,
-    ) -> QueryResult<Self>
-    where
-        C: LoadConnection<Backend = Pg>;
-}
-
-/// Whether there is a row, which is the cheaper question.
-impl Answer for bool {
-    fn ask<S: Statement, M: Mode, K: Key, C>(call: Call<S, M, K>, conn: &mut C) -> QueryResult<Self>
-    where
-        C: LoadConnection<Backend = Pg>,
-    {
-        Ok(call.execute(conn)? == 1)
-    }
-}
-
-/// The backend pid in the row.
-impl Answer for Option<i32> {
-    fn ask<S: Statement, M: Mode, K: Key, C>(call: Call<S, M, K>, conn: &mut C) -> QueryResult<Self>
-    where
-        C: LoadConnection<Backend = Pg>,
-    {
-        call.get_result(conn).optional()
-    }
-}
-
-/// A statement about one lock.
-pub(super) trait Statement: Sized + 'static {
+/// A statement about one lock, whose answer is a backend pid, or null, or no row.
+trait Statement: Sized + 'static {
     /// Writes the SQL.
     fn write<'b, M: Mode, K: Key>(
         &'b self,
@@ -119,18 +116,28 @@ pub(super) trait Statement: Sized + 'static {
         out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()>;
 
+    fn ask<M: Mode, K: Key, C>(call: Call<Self, M, K>, conn: &mut C) -> QueryResult<Option<i32>>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let row = call.get_result::<Option<i32>>(conn).optional()?;
+        Ok(row.flatten())
+    }
+
     /// Sends it.
-    fn run<A: Answer, C>(self, conn: &mut C, lock: &AdvisoryLock) -> QueryResult<A>
+    fn run<C>(self, conn: &mut C, lock: &AdvisoryLock) -> QueryResult<Option<i32>>
     where
         C: LoadConnection<Backend = Pg>,
     {
         match (lock.is_shared(), lock.key()) {
-            (false, LockKey::Single(key)) => A::ask(Call::<_, Exclusive, _>::new(self, key), conn),
-            (false, LockKey::Pair(a, b)) => {
-                A::ask(Call::<_, Exclusive, _>::new(self, (a, b)), conn)
+            (false, LockKey::Single(key)) => {
+                Self::ask(Call::<_, Exclusive, _>::new(self, key), conn)
             }
-            (true, LockKey::Single(key)) => A::ask(Call::<_, Shared, _>::new(self, key), conn),
-            (true, LockKey::Pair(a, b)) => A::ask(Call::<_, Shared, _>::new(self, (a, b)), conn),
+            (false, LockKey::Pair(a, b)) => {
+                Self::ask(Call::<_, Exclusive, _>::new(self, (a, b)), conn)
+            }
+            (true, LockKey::Single(key)) => Self::ask(Call::<_, Shared, _>::new(self, key), conn),
+            (true, LockKey::Pair(a, b)) => Self::ask(Call::<_, Shared, _>::new(self, (a, b)), conn),
         }
     }
 }
@@ -141,9 +148,11 @@ impl<S: Scope> Statement for Lock<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid() WHERE ");
+        out.push_sql("SELECT pg_catalog.pg_backend_pid() WHERE CASE WHEN ");
+        self.0.mark().claim(&mut out);
+        out.push_sql(" THEN ");
         function::<M, K>(S::LOCK, key, out.reborrow())?;
-        out.push_sql(" IS NOT NULL");
+        out.push_sql(" IS NOT NULL END");
         Ok(())
     }
 }
@@ -154,8 +163,12 @@ impl<S: Scope> Statement for TryLock<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT pg_backend_pid() WHERE ");
-        function::<M, K>(S::TRY_LOCK, key, out)
+        out.push_sql("SELECT CASE WHEN ");
+        self.0.mark().claim(&mut out);
+        out.push_sql(" THEN CASE WHEN ");
+        function::<M, K>(S::TRY_LOCK, key, out.reborrow())?;
+        out.push_sql(" THEN pg_catalog.pg_backend_pid() ELSE 0 END END");
+        Ok(())
     }
 }
 
@@ -165,15 +178,16 @@ impl<S: Scope> Statement for LockWithin<S> {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("WITH ");
-        timeout_started(&self.0, out.reborrow())?;
-        out.push_sql(", locked AS MATERIALIZED (SELECT ");
+        let [restore, start, end] = CALL_WITHIN;
+        out.push_sql(restore);
+        out.push_sql("CASE WHEN ");
+        self.0.mark().claim(&mut out);
+        out.push_sql(" THEN CASE WHEN ");
         function::<M, K>(S::LOCK, key, out.reborrow())?;
-        out.push_sql(
-            " FROM started), restored AS MATERIALIZED (\
-             SELECT set_config('lock_timeout', timeout, true) FROM locked, before) \
-             SELECT pg_backend_pid() FROM restored",
-        );
+        out.push_sql(" IS NOT NULL THEN pg_catalog.pg_backend_pid() END END");
+        out.push_sql(start);
+        out.push_bind_param::<Text, String>(&self.1)?;
+        out.push_sql(end);
         Ok(())
     }
 }
@@ -184,12 +198,21 @@ impl Statement for Unlock {
         key: &'b K,
         mut out: AstPass<'_, 'b, Pg>,
     ) -> QueryResult<()> {
-        out.push_sql("SELECT WHERE CASE WHEN pg_backend_pid() = ");
+        out.push_sql("SELECT WHERE CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ");
         out.push_bind_param::<Integer, i32>(&self.backend_pid)?;
         out.push_sql(" THEN ");
-        function::<M, K>("pg_advisory_unlock", key, out.reborrow())?;
+        function::<M, K>("pg_catalog.pg_advisory_unlock", key, out.reborrow())?;
         out.push_sql(" END");
         Ok(())
+    }
+
+    /// Whether there is a row, which is the cheaper question.
+    fn ask<M: Mode, K: Key, C>(call: Call<Self, M, K>, conn: &mut C) -> QueryResult<Option<i32>>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let backend_pid = call.statement.backend_pid;
+        Ok((call.execute(conn)? == 1).then_some(backend_pid))
     }
 }
 
@@ -207,7 +230,7 @@ fn function<'b, M: Mode, K: Key>(
 }
 
 /// Exclusive or shared: a type, because it is part of the SQL that is prepared.
-pub(super) trait Mode: 'static {
+trait Mode: 'static {
     /// What the functions' names end with.
     const SUFFIX: &'static str;
 }
@@ -225,7 +248,7 @@ impl Mode for Shared {
 }
 
 /// The arguments that a key is.
-pub(super) trait Key: 'static {
+trait Key: 'static {
     fn push<'b>(&'b self, out: AstPass<'_, 'b, Pg>) -> QueryResult<()>;
 }
 
@@ -244,7 +267,7 @@ impl Key for (i32, i32) {
 }
 
 /// A statement with its mode and key: what Diesel prepares, once for each such type.
-pub(super) struct Call<S, M, K> {
+struct Call<S, M, K> {
     statement: S,
     key: K,
     mode: PhantomData<M>,
@@ -272,7 +295,7 @@ impl<S: Statement, M: Mode, K: Key> QueryId for Call<S, M, K> {
 }
 
 impl<S: Statement, M: Mode, K: Key> Query for Call<S, M, K> {
-    type SqlType = Integer;
+    type SqlType = Nullable<Integer>;
 }
 
 impl<S, M, K, C> RunQueryDsl<C> for Call<S, M, K> {}

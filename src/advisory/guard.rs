@@ -20,8 +20,8 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// Dropping the guard lets go of the lock, in one round trip, also while a panic unwinds and also
 /// in an aborted transaction, which stays aborted. Drop is silent: use [`release`](Self::release)
 /// to learn that the lock was lost meanwhile. Where it cannot be proved that the lock is gone,
-/// the connection is marked as broken, and a pool throws it away. `std::mem::forget` on a guard
-/// keeps the lock until the connection is closed.
+/// the server ends the session, and the lock with it: the connection is of no use then, and a pool
+/// throws it away. `std::mem::forget` on a guard keeps the lock until the connection is closed.
 ///
 /// # Transactions
 ///
@@ -65,6 +65,16 @@ where
         })
     }
 
+    /// Runs `work` under the lock, and lets go.
+    pub(super) fn run<T, E>(self, work: impl FnOnce(&mut C) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<LockError>,
+    {
+        let done = work(self.conn)?;
+        self.release()?;
+        Ok(done)
+    }
+
     /// The locks that were taken.
     pub fn locks(&self) -> &[AdvisoryLock] {
         self.held.locks().as_ref()
@@ -94,7 +104,9 @@ where
     /// [`LockError::NotHeld`]: the session did not have the lock any more.
     /// [`LockError::ConnectionLost`]: the session is gone, and the lock with it.
     /// [`LockError::SessionChanged`]: the connection is at another session, and the one that took
-    /// the lock may still have it. The connection is marked as broken.
+    /// the lock may still have it. A `LockAwareManager` closes such a connection.
+    /// Whatever else kept the server from letting go, such as [`LockError::Canceled`]: the session
+    /// was ended, and the lock with it.
     pub fn release(mut self) -> Result<(), LockError> {
         self.is_released = true;
         self.held.release(self.conn)
@@ -108,7 +120,7 @@ where
 {
     fn drop(&mut self) {
         if !self.is_released {
-            // Drop has nobody to tell; `release` poisons the connection where it has to.
+            // Drop has nobody to tell; `release` ends the session where it has to.
             let _ = self.held.release(self.conn);
         }
     }

@@ -5,7 +5,7 @@ use diesel::connection::{Connection, LoadConnection};
 use diesel::pg::{Pg, PgConnection};
 
 use super::session::SessionLocks;
-use crate::{AdvisoryLock, LockError, Wait};
+use crate::{AcquireError, AdvisoryLock, AdvisoryLocks, LockError, Wait, slot};
 
 /// A session's advisory lock, held as long as the guard lives, with the connection inside.
 ///
@@ -38,10 +38,14 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// ```
 #[must_use = "the lock is let go as soon as the guard is dropped"]
 #[clippy::has_significant_drop]
-pub struct OwnedAdvisoryLockGuard<C: LoadConnection<Backend = Pg>> {
+pub struct OwnedAdvisoryLockGuard<C, L = AdvisoryLock>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     /// Here until `release` takes it, and the guard with it.
     conn: Option<C>,
-    held: SessionLocks<AdvisoryLock>,
+    held: SessionLocks<L>,
 }
 
 impl OwnedAdvisoryLockGuard<PgConnection> {
@@ -55,44 +59,98 @@ impl OwnedAdvisoryLockGuard<PgConnection> {
     /// [`LockError::Connection`]: no connection could be opened.
     /// [`LockError::NotAvailable`]: with [`Wait::NoWait`], another session holds the lock.
     /// [`LockError::Timeout`]: with [`Wait::Timeout`], another session held it for so long.
-    /// [`LockError::Deadlock`]: unless it does not wait, and only if the connection has other locks.
+    /// [`LockError::SharedSession`]: the connection is a pooler's, and nothing was taken.
     /// [`LockError::ConnectionLost`]: the connection broke; nothing was taken.
     pub fn connect(
         database_url: &str,
         lock: impl Into<AdvisoryLock>,
         wait: Wait,
     ) -> Result<Self, LockError> {
-        Self::acquire(PgConnection::establish(database_url)?, lock, wait)
+        Ok(Self::acquire(connect(database_url)?, lock, wait)?)
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
-    /// Takes `lock` on a connection that is given away, and dropped if the lock is refused.
-    ///
-    /// One round trip.
-    ///
-    /// # Pools
-    ///
-    /// A refused connection goes back to its pool, without the lock.
+impl OwnedAdvisoryLockGuard<PgConnection, AdvisoryLocks> {
+    /// Opens a connection and takes all of `locks` on it, or none: see
+    /// [`connect`](OwnedAdvisoryLockGuard::connect).
     ///
     /// # Errors
     ///
-    /// As for [`connect`](OwnedAdvisoryLockGuard::connect).
-    pub fn acquire(
-        mut conn: C,
-        lock: impl Into<AdvisoryLock>,
+    /// As there.
+    pub fn connect_all(
+        database_url: &str,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
         wait: Wait,
     ) -> Result<Self, LockError> {
-        let held = SessionLocks::acquire(&mut conn, lock.into(), wait)?;
-        Ok(Self {
-            conn: Some(conn),
-            held,
-        })
+        Ok(Self::acquire_all(connect(database_url)?, locks, wait)?)
+    }
+}
+
+fn connect(database_url: &str) -> Result<PgConnection, LockError> {
+    let mut conn = PgConnection::establish(database_url)?;
+    slot::install(&mut conn);
+    Ok(conn)
+}
+
+impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
+    /// Takes `lock` on a connection that is given away, and gives it back if the lock is refused.
+    ///
+    /// One round trip.
+    ///
+    /// # Errors
+    ///
+    /// [`AcquireError`] has the connection, and why the lock was refused: as for
+    /// [`connect`](OwnedAdvisoryLockGuard::connect).
+    pub fn acquire(
+        conn: C,
+        lock: impl Into<AdvisoryLock>,
+        wait: Wait,
+    ) -> Result<Self, AcquireError<C>> {
+        Self::take(conn, lock.into(), wait)
     }
 
     /// The lock that was taken.
     pub fn lock(&self) -> &AdvisoryLock {
         self.held.locks()
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C, AdvisoryLocks> {
+    /// Takes all of `locks` on a connection that is given away, or none and gives it back.
+    ///
+    /// One round trip: see
+    /// [`AdvisoryLockExt::advisory_lock_all`](crate::AdvisoryLockExt::advisory_lock_all).
+    ///
+    /// # Errors
+    ///
+    /// As for [`acquire`](OwnedAdvisoryLockGuard::acquire).
+    pub fn acquire_all(
+        conn: C,
+        locks: impl IntoIterator<Item = impl Into<AdvisoryLock>>,
+        wait: Wait,
+    ) -> Result<Self, AcquireError<C>> {
+        Self::take(conn, AdvisoryLocks::new(locks), wait)
+    }
+}
+
+impl<C, L> OwnedAdvisoryLockGuard<C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
+    pub(crate) fn take(mut conn: C, locks: L, wait: Wait) -> Result<Self, AcquireError<C>> {
+        match SessionLocks::acquire(&mut conn, locks, wait) {
+            Ok(held) => Ok(Self {
+                conn: Some(conn),
+                held,
+            }),
+            Err(error) => Err(AcquireError { conn, error }),
+        }
+    }
+
+    /// The locks that were taken.
+    pub fn locks(&self) -> &[AdvisoryLock] {
+        self.held.locks().as_ref()
     }
 
     /// Asks the server whether this session holds the lock: see
@@ -102,8 +160,10 @@ impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
     ///
     /// As there.
     pub fn is_held(&mut self) -> Result<bool, LockError> {
-        let held = self.held;
-        held.is_held(&mut **self)
+        // Only `release` takes it, and with it the guard.
+        #[expect(clippy::expect_used)]
+        let conn = self.conn.as_mut().expect("a guard has its connection");
+        self.held.is_held(conn)
     }
 
     /// Lets go of the lock, like dropping the guard, and hands back the connection.
@@ -115,71 +175,32 @@ impl<C: LoadConnection<Backend = Pg>> OwnedAdvisoryLockGuard<C> {
     /// As for [`AdvisoryLockGuard::release`](crate::AdvisoryLockGuard::release). The connection
     /// is dropped then: closed, or given back to its pool.
     pub fn release(mut self) -> Result<C, LockError> {
-        let held = self.held;
         // Only this method takes it, and with it the guard.
         #[expect(clippy::expect_used)]
         let mut conn = self.conn.take().expect("a guard has its connection");
-        held.release(&mut conn)?;
+        self.held.release(&mut conn)?;
         Ok(conn)
     }
 }
 
-#[cfg(feature = "watch")]
-impl<C: LoadConnection<Backend = Pg> + 'static> OwnedAdvisoryLockGuard<C> {
-    /// Looks after the lock in the background, for long work without a query.
-    ///
-    /// [`lost`](crate::WatchedAdvisoryLockGuard::lost) is a channel that delivers at most
-    /// `interval` after the server has ended the session, or has fallen silent: a server that
-    /// needs longer than half of `interval` for an answer is taken for silent. An `interval` below
-    /// 10 ms is taken for 10 ms. The session itself
-    /// is asked, on its own connection, by a thread that does so every half of `interval`, one
-    /// round trip each; so the connection cannot be used meanwhile. A second thread notices when
-    /// no answer comes.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// use diesel_locks::{OwnedAdvisoryLockGuard, Wait, harness::TestDatabase};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let database = TestDatabase::new()?;
-    /// # let database_url = database.url();
-    /// let leader = OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait)?;
-    /// let leader = leader.watch(Duration::from_secs(2))?;
-    /// for step in 0..3 {
-    ///     if let Ok(error) = leader.lost().try_recv() {
-    ///         return Err(error.into());
-    ///     }
-    ///     // … a step of the long work
-    /// #   let _ = step;
-    /// }
-    /// let conn = leader.release()?;
-    /// # drop(conn);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`LockError::Watch`]: the operating system gave no thread; the lock is let go.
-    pub fn watch(
-        self,
-        interval: std::time::Duration,
-    ) -> Result<crate::WatchedAdvisoryLockGuard<C>, LockError> {
-        crate::WatchedAdvisoryLockGuard::new(self, interval)
-    }
-}
-
-impl<C: LoadConnection<Backend = Pg>> Drop for OwnedAdvisoryLockGuard<C> {
+impl<C, L> Drop for OwnedAdvisoryLockGuard<C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     fn drop(&mut self) {
         if let Some(conn) = &mut self.conn {
-            // Drop has nobody to tell; `release` poisons the connection where it has to.
+            // Drop has nobody to tell; `release` ends the session where it has to.
             let _ = self.held.release(conn);
         }
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> Deref for OwnedAdvisoryLockGuard<C> {
+impl<C, L> Deref for OwnedAdvisoryLockGuard<C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     type Target = C;
 
     fn deref(&self) -> &C {
@@ -189,7 +210,11 @@ impl<C: LoadConnection<Backend = Pg>> Deref for OwnedAdvisoryLockGuard<C> {
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> DerefMut for OwnedAdvisoryLockGuard<C> {
+impl<C, L> DerefMut for OwnedAdvisoryLockGuard<C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]>,
+{
     fn deref_mut(&mut self) -> &mut C {
         // Only `release` takes it, and with it the guard.
         #[expect(clippy::expect_used)]
@@ -197,7 +222,11 @@ impl<C: LoadConnection<Backend = Pg>> DerefMut for OwnedAdvisoryLockGuard<C> {
     }
 }
 
-impl<C: LoadConnection<Backend = Pg>> fmt::Debug for OwnedAdvisoryLockGuard<C> {
+impl<C, L> fmt::Debug for OwnedAdvisoryLockGuard<C, L>
+where
+    C: LoadConnection<Backend = Pg>,
+    L: AsRef<[AdvisoryLock]> + fmt::Debug,
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnedAdvisoryLockGuard")
             .field("held", &self.held)

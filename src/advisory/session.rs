@@ -3,18 +3,23 @@
 use diesel::QueryResult;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
+use diesel::result::Error;
 
-use super::functions;
-use super::functions::Session;
-#[cfg(feature = "r2d2")]
-use super::ledger;
+use super::functions::{self, Answer, Session};
+use super::owner::{self, Mark, Unmarked};
 use super::several::{
-    AllHeld, LockAll, LockAllWithin, Reply, Statement as _, TryLockAll, UnlockAll, UnlockTaken,
+    AllHeld, LockAll, LockAllWithin, Reply, Restore, Statement as _, TryLockAll, UnlockAll,
 };
 use crate::error::LockTarget;
-use crate::transaction;
-use crate::wait::{Wait, lock_timeout};
-use crate::{AdvisoryLock, LockError};
+use crate::slot::{self, Guards};
+use crate::wait::Wait;
+use crate::{AdvisoryLock, LockError, transaction};
+
+/// How often to try to give back what a failed statement has taken, when that fails too.
+const ATTEMPTS: usize = 5;
+
+/// How often to try to end a session. Cancellations come faster than statements only for a moment.
+const ATTEMPTS_TO_END: usize = 3_000;
 
 /// Locks that a session of the server was granted.
 #[derive(Debug, Clone, Copy)]
@@ -23,32 +28,49 @@ pub(super) struct SessionLocks<L> {
     backend_pid: i32,
 }
 
+/// What became of locks that were asked for.
+enum Taken {
+    /// All were granted, to the session with this backend pid.
+    Granted(i32),
+    /// This one was refused, and none is taken.
+    Refused(AdvisoryLock),
+    /// Another client shares the session, and none is taken.
+    Shared,
+}
+
 impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
     /// Takes all of `locks`, in one round trip, or none.
     pub(super) fn acquire<C>(conn: &mut C, locks: L, wait: Wait) -> Result<Self, LockError>
     where
         C: LoadConnection<Backend = Pg>,
     {
-        match take(conn, locks.as_ref(), wait) {
-            Ok(Reply {
-                except: Some(refused),
-                ..
-            }) => Err(LockError::NotAvailable {
-                target: LockTarget::Advisory(refused),
-                source: None,
-            }),
-            Ok(Reply { backend_pid, .. }) => {
-                #[cfg(feature = "r2d2")]
-                ledger::taken(conn);
-                Ok(Self { locks, backend_pid })
-            }
-            Err(error) => {
-                let error = LockError::from(error).after(wait);
-                match give_back_taken(conn, locks.as_ref(), wait, &error) {
-                    Some(lock) => Err(error.waiting_for(lock)),
-                    None => Err(error),
+        let taken = match take_from_whoever_has_left(conn, locks.as_ref(), wait) {
+            Ok(taken) => taken,
+            Err(error) => return Err(refuse(conn, locks.as_ref(), wait, error)),
+        };
+        match taken {
+            Taken::Granted(backend_pid) => {
+                let is_same = slot::taken(conn, backend_pid, locks.as_ref());
+                let held = Self { locks, backend_pid };
+                match held.locks.as_ref().first().copied() {
+                    Some(lock) if !is_same => {
+                        held.release(conn)?;
+                        Err(LockError::SharedSession { lock })
+                    }
+                    _ => Ok(held),
                 }
             }
+            Taken::Refused(lock) => Err(LockError::NotAvailable {
+                target: LockTarget::Advisory(lock),
+                source: None,
+            }),
+            Taken::Shared => match locks.as_ref().first() {
+                Some(&lock) => Err(LockError::SharedSession { lock }),
+                None => Ok(Self {
+                    locks,
+                    backend_pid: 0,
+                }),
+            },
         }
     }
 
@@ -66,63 +88,88 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
         Ok(reply.except.is_none())
     }
 
-    /// Lets go, in one round trip, or poisons the connection.
+    /// Lets go, in one round trip, or ends the session.
     pub(super) fn release<C>(&self, conn: &mut C) -> Result<(), LockError>
     where
         C: LoadConnection<Backend = Pg>,
     {
         let locks = self.locks.as_ref();
+        // From here on, only other guards have a right to what the session holds.
+        slot::given_back(conn, self.backend_pid, locks);
         let reply =
             transaction::even_if_aborted(conn, |conn| give_back(conn, locks, self.backend_pid));
-        let released = match reply {
-            Ok(reply) => self
-                .check_session(&reply)
-                .and_then(|()| match reply.except {
-                    Some(lock) => Err(LockError::NotHeld { lock }),
-                    None => Ok(()),
-                }),
-            Err(error) => Err(LockError::from(error)),
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                let is_gone = restore(conn, locks).is_some();
+                let error = LockError::from(error);
+                return if is_gone { Ok(()) } else { Err(error) };
+            }
         };
-        if matches!(released, Ok(()) | Err(LockError::NotHeld { .. })) {
-            #[cfg(feature = "r2d2")]
-            ledger::given_back(conn);
-        } else {
+        self.check_session(&reply).inspect_err(|_| {
+            // The session that the connection has now is not ours to end.
+            slot::doubt(conn);
             transaction::poison(conn);
+        })?;
+        match reply.except {
+            Some(lock) => Err(LockError::NotHeld { lock }),
+            None => Ok(()),
         }
-        released
     }
 
     fn check_session(&self, reply: &Reply) -> Result<(), LockError> {
+        let now = reply.backend_pid.unwrap_or_default();
         match self.locks.as_ref().first() {
-            Some(&lock) if reply.backend_pid != self.backend_pid => {
-                Err(LockError::SessionChanged {
-                    lock,
-                    locked_by: self.backend_pid,
-                    now: reply.backend_pid,
-                })
-            }
+            Some(&lock) if now != self.backend_pid => Err(LockError::SessionChanged {
+                lock,
+                locked_by: self.backend_pid,
+                now,
+            }),
             _ => Ok(()),
         }
     }
 }
 
-/// Takes the locks; the exception was refused, and then none is taken.
-fn take<C>(conn: &mut C, locks: &[AdvisoryLock], wait: Wait) -> QueryResult<Reply>
+/// Takes the locks, also in a session that another client has used and left without a lock.
+fn take_from_whoever_has_left<C>(
+    conn: &mut C,
+    locks: &[AdvisoryLock],
+    wait: Wait,
+) -> QueryResult<Taken>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let Some(owner) = slot::owner(conn) else {
+        return take(conn, Unmarked, locks, wait);
+    };
+    let taken = take(conn, owner.clone(), locks, wait)?;
+    if matches!(taken, Taken::Shared) && owner::take_over(conn, &owner)? {
+        return take(conn, owner, locks, wait);
+    }
+    Ok(taken)
+}
+
+fn take<C>(conn: &mut C, mark: impl Mark, locks: &[AdvisoryLock], wait: Wait) -> QueryResult<Taken>
 where
     C: LoadConnection<Backend = Pg>,
 {
     if let [lock] = locks {
-        let backend_pid = functions::take::<Session, Option<i32>, _>(conn, lock, wait)?;
-        return Ok(Reply {
-            backend_pid: backend_pid.unwrap_or_default(),
-            except: backend_pid.is_none().then_some(*lock),
+        return Ok(match functions::take(conn, Session(mark), lock, wait)? {
+            Answer::Granted(backend_pid) => Taken::Granted(backend_pid),
+            Answer::Refused => Taken::Refused(*lock),
+            Answer::Shared => Taken::Shared,
         });
     }
-    match wait {
-        Wait::Block => LockAll.run(conn, locks),
-        Wait::NoWait => TryLockAll.run(conn, locks),
-        Wait::Timeout(timeout) => LockAllWithin(lock_timeout(timeout)).run(conn, locks),
-    }
+    let reply = match wait {
+        Wait::Block => LockAll(mark).run(conn, locks),
+        Wait::NoWait => TryLockAll(mark).run(conn, locks),
+        Wait::Timeout(timeout) => LockAllWithin::new(mark, timeout).run(conn, locks),
+    }?;
+    Ok(match (reply.backend_pid, reply.except) {
+        (None, _) => Taken::Shared,
+        (Some(_), Some(refused)) => Taken::Refused(refused),
+        (Some(backend_pid), None) => Taken::Granted(backend_pid),
+    })
 }
 
 /// Gives the locks back, if the session is still the given one; the exception was not held.
@@ -132,7 +179,7 @@ where
 {
     match locks {
         [lock] if functions::give_back(conn, lock, backend_pid)? => Ok(Reply {
-            backend_pid,
+            backend_pid: Some(backend_pid),
             except: None,
         }),
         // It was not held, or the session is another one, which this statement says.
@@ -140,35 +187,92 @@ where
     }
 }
 
-/// Gives back what a failed statement has taken, and returns the lock that it failed at.
+/// What `error` means for the locks: none is kept of what the failed statement has taken.
 ///
-/// Locks are taken one after the other, so all before the first that is not held are taken. The
-/// one that was waited for may be too: it may be granted in the same instant in which a timeout
-/// or a cancellation ends the wait. A lock that a wait has ended for was not held before, unlike
-/// one that a statement failed for without ever running: locks stack, and another guard may have
-/// it. So after all other errors nothing is given back, and the connection is poisoned.
-fn give_back_taken<C>(
-    conn: &mut C,
-    locks: &[AdvisoryLock],
-    wait: Wait,
-    error: &LockError,
-) -> Option<AdvisoryLock>
+/// Locks are taken one after the other, so the first that was not held is the one that was waited
+/// for, if any was. That one may be held too: it may be granted in the same instant in which a
+/// timeout or a cancellation ends the wait.
+fn refuse<C>(conn: &mut C, locks: &[AdvisoryLock], wait: Wait, error: Error) -> LockError
 where
     C: LoadConnection<Backend = Pg>,
 {
-    let has_waited = match error {
-        LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. } => return None,
-        LockError::Timeout { .. }
-        | LockError::StatementTimeout { .. }
-        | LockError::Canceled { .. }
-        | LockError::Deadlock { .. } => wait != Wait::NoWait,
-        _ => false,
-    };
-    if has_waited
-        && let Ok(reply) = transaction::even_if_aborted(conn, |conn| UnlockTaken.run(conn, locks))
-    {
-        return reply.except.or(locks.last().copied());
+    let error = LockError::from(error).after(wait);
+    if let LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. } = error {
+        return error;
+    }
+    match restore(conn, locks).flatten().or(locks.last().copied()) {
+        Some(lock) => error.waiting_for(lock),
+        None => error,
+    }
+}
+
+/// Gives back what the session holds of these locks beyond what guards hold, or ends the session.
+///
+/// Returns the first lock that was not held before; `None` if the session had to be ended.
+fn restore<C>(conn: &mut C, locks: &[AdvisoryLock]) -> Option<Option<AdvisoryLock>>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    for _ in 0..ATTEMPTS {
+        let guards = slot::guards(conn, locks);
+        match transaction::after_a_failure(conn, |conn| restore_once(conn, &guards, locks)) {
+            Ok(Reply {
+                backend_pid: Some(_),
+                except,
+            }) => return Some(except),
+            // The session is another client's, or a transaction could not be left as it was.
+            Ok(_) | Err(Error::BrokenTransactionManager) => break,
+            // What guards hold may have been given back, and not taken again.
+            Err(_) if guards.counts.iter().any(|&count| count > 0) => break,
+            Err(_) => {}
+        }
+    }
+    end(conn);
+    None
+}
+
+fn restore_once<C>(conn: &mut C, guards: &Guards, locks: &[AdvisoryLock]) -> QueryResult<Reply>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let guards = guards.clone();
+    match slot::owner(conn) {
+        Some(mark) => Restore { mark, guards }.run(conn, locks),
+        None => {
+            let mark = Unmarked;
+            Restore { mark, guards }.run(conn, locks)
+        }
+    }
+}
+
+/// Ends the session, and every lock with it: whatever is sent on the connection afterwards fails.
+///
+/// Only if the session is not another client's, to which a pooler may lend it.
+fn end<C>(conn: &mut C)
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    slot::doubt(conn);
+    let is_foreign = slot::owner(conn).map_or_else(
+        || Unmarked.is_foreign().concat(),
+        |owner| owner.is_foreign().concat(),
+    );
+    // In an aborted transaction, and where a role was set that may not do it.
+    let first = [
+        "",
+        "ROLLBACK; ",
+        "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; ",
+    ];
+    for first in first.iter().cycle().take(ATTEMPTS_TO_END) {
+        let ended = conn.batch_execute(&format!(
+            "{first}SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) \
+             WHERE NOT ({is_foreign})"
+        ));
+        match ended.map_err(LockError::from) {
+            Ok(()) | Err(LockError::ConnectionLost { .. }) => break,
+            // It was cancelled.
+            Err(_) => {}
+        }
     }
     transaction::poison(conn);
-    None
 }

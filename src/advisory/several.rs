@@ -1,5 +1,10 @@
 //! The SQL of any number of advisory locks. Each statement is one round trip, and is prepared
-//! once for a connection, whatever the number of locks.
+//! once for a connection, whatever the number of locks; and takes a time that is linear in it.
+//!
+//! The server calls a function for one row after the other, in the order of the locks. What must
+//! come first is asked by a `SELECT` of its own inside the call.
+
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
@@ -7,32 +12,45 @@ use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable};
 use diesel::{QueryResult, RunQueryDsl};
 
-use crate::wait::timeout_started;
+use super::owner::Mark;
+use crate::lock_timeout::milliseconds;
+use crate::slot::Guards;
 use crate::{AdvisoryLock, LockKey};
 
 /// The server's answer: which session it is, and the first lock that is an exception.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reply {
-    pub(super) backend_pid: i32,
+    /// `None` where nothing was done, because the session is another client's.
+    pub(super) backend_pid: Option<i32>,
     pub(super) except: Option<AdvisoryLock>,
 }
 
 /// Takes the locks one after the other, and waits for each; no exception.
-pub(super) struct LockAll;
+pub(super) struct LockAll<M>(pub(super) M);
 
-/// As [`LockAll`], with a lock timeout for each wait, in milliseconds.
-pub(super) struct LockAllWithin(pub(super) String);
+/// As [`LockAll`], for at most so many milliseconds in all.
+pub(super) struct LockAllWithin<M>(M, i64);
+
+impl<M> LockAllWithin<M> {
+    pub(super) fn new(mark: M, timeout: Duration) -> Self {
+        Self(mark, milliseconds(timeout))
+    }
+}
 
 /// Takes the locks until one, the exception, is refused, and then gives back those before it.
-pub(super) struct TryLockAll;
+pub(super) struct TryLockAll<M>(pub(super) M);
 
 /// Gives all of them back, if the session is still the given one; the exception was not held.
 pub(super) struct UnlockAll {
     pub(super) backend_pid: i32,
 }
 
-/// Gives back those before the exception, which is the first that is not held.
-pub(super) struct UnlockTaken;
+/// Gives back what the session has beyond what guards hold, of each lock once at most; the
+/// exception was not held before.
+pub(super) struct Restore<M> {
+    pub(super) mark: M,
+    pub(super) guards: Guards,
+}
 
 /// Looks, in `pg_locks`; the exception is not held by this session.
 pub(super) struct AllHeld;
@@ -47,7 +65,8 @@ pub(super) trait Statement: Sized + 'static {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let (backend_pid, n) = Call::new(self, locks).get_result::<(i32, Option<i64>)>(conn)?;
+        let (backend_pid, n) =
+            Call::new(self, locks).get_result::<(Option<i32>, Option<i64>)>(conn)?;
         let except = n.and_then(|n| locks.get(usize::try_from(n - 1).ok()?).copied());
         Ok(Reply {
             backend_pid,
@@ -56,81 +75,140 @@ pub(super) trait Statement: Sized + 'static {
     }
 }
 
-impl Statement for LockAll {
+/// The first columns of the last `SELECT`, after what says whether the session is ours.
+const PID: &str = " SELECT CASE WHEN is_ours THEN pg_catalog.pg_backend_pid() END, ";
+
+impl<M: Mark> Statement for LockAll<M> {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(", ");
-        taken("pg_advisory_lock", " IS NOT NULL", "", &mut out);
-        out.push_sql(" SELECT pg_backend_pid(), min(n) FROM taken WHERE NOT granted");
+        claimed(&self.0, &mut out);
+        out.push_sql(
+            ", locked AS MATERIALIZED (SELECT pg_catalog.count(*) FROM wanted \
+             WHERE CASE WHEN (SELECT is_ours FROM claimed) THEN ",
+        );
+        each("pg_catalog.pg_advisory_lock", " IS NOT NULL", &mut out);
+        out.push_sql(" END)");
+        out.push_sql(PID);
+        out.push_sql("NULL::bigint FROM claimed, locked");
         Ok(())
     }
 }
 
-impl Statement for LockAllWithin {
+impl<M: Mark> Statement for LockAllWithin<M> {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(", ");
-        timeout_started(&self.0, out.reborrow())?;
-        out.push_sql(", ");
-        taken(
-            "pg_advisory_lock",
-            " IS NOT NULL",
-            " FROM started",
-            &mut out,
-        );
+        claimed(&self.0, &mut out);
+        // Only for a lock that has to be waited for is the time looked at.
         out.push_sql(
-            ", done AS MATERIALIZED (SELECT min(n) AS n FROM taken WHERE NOT granted), \
-             restored AS MATERIALIZED (\
-             SELECT n, set_config('lock_timeout', timeout, true) FROM done, before) \
-             SELECT pg_backend_pid(), n FROM restored",
+            ", before AS MATERIALIZED (SELECT is_ours, \
+             pg_catalog.current_setting('lock_timeout') AS timeout FROM claimed), \
+             locked AS MATERIALIZED (SELECT pg_catalog.count(*) FROM wanted \
+             WHERE CASE WHEN (SELECT is_ours AND timeout IS NOT NULL FROM before) THEN CASE WHEN ",
         );
+        each("pg_catalog.pg_try_advisory_lock", "", &mut out);
+        out.push_sql(" THEN true WHEN pg_catalog.set_config('lock_timeout', GREATEST(1, (");
+        out.push_bind_param::<BigInt, i64>(&self.1)?;
+        out.push_sql(
+            " OPERATOR(pg_catalog.-) (1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', \
+             pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
+             pg_catalog.statement_timestamp())))::bigint)::pg_catalog.text, true) IS NOT NULL THEN ",
+        );
+        each("pg_catalog.pg_advisory_lock", " IS NOT NULL", &mut out);
+        out.push_sql(
+            " END END), restored AS MATERIALIZED (SELECT is_ours, \
+             pg_catalog.set_config('lock_timeout', timeout, true) FROM locked, before)",
+        );
+        out.push_sql(PID);
+        out.push_sql("NULL::bigint FROM restored");
         Ok(())
     }
 }
 
-impl Statement for TryLockAll {
+impl<M: Mark> Statement for TryLockAll<M> {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(", ");
-        taken("pg_try_advisory_lock", "", "", &mut out);
+        claimed(&self.0, &mut out);
         out.push_sql(
-            ", refused AS MATERIALIZED (SELECT min(n) AS n FROM taken WHERE NOT granted), \
-             given_back AS MATERIALIZED (SELECT count(",
+            ", refused AS MATERIALIZED (SELECT n FROM wanted \
+             WHERE CASE WHEN (SELECT is_ours FROM claimed) THEN NOT (",
         );
-        each("pg_advisory_unlock", "", &mut out);
+        each("pg_catalog.pg_try_advisory_lock", "", &mut out);
         out.push_sql(
-            ") FROM wanted, refused WHERE wanted.n < refused.n) \
-             SELECT pg_backend_pid(), refused.n FROM refused, given_back",
+            ") END LIMIT 1), given_back AS MATERIALIZED (SELECT pg_catalog.count(*) FROM wanted \
+             WHERE CASE WHEN n OPERATOR(pg_catalog.<) (SELECT n FROM refused) THEN ",
         );
+        each("pg_catalog.pg_advisory_unlock", "", &mut out);
+        out.push_sql(" END)");
+        out.push_sql(PID);
+        out.push_sql("(SELECT n FROM refused) FROM claimed, given_back");
         Ok(())
     }
 }
 
 impl Statement for UnlockAll {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(", released AS MATERIALIZED (SELECT n, ");
-        each("pg_advisory_unlock", "", &mut out);
-        out.push_sql(" AS held FROM wanted WHERE pg_backend_pid() = ");
+        out.push_sql(
+            " SELECT pg_catalog.pg_backend_pid(), pg_catalog.min(n) FROM wanted \
+             WHERE CASE WHEN pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ",
+        );
         out.push_bind_param::<Integer, i32>(&self.backend_pid)?;
-        out.push_sql(") SELECT pg_backend_pid(), min(n) FROM released WHERE NOT held");
+        out.push_sql(" THEN NOT (");
+        each("pg_catalog.pg_advisory_unlock", "", &mut out);
+        out.push_sql(") END");
         Ok(())
     }
 }
 
-impl Statement for UnlockTaken {
+/// How often a session has a lock, the server does not say. So it is given back once more than
+/// guards hold it, and taken again; meanwhile a lock of the transaction keeps everybody else out.
+/// Arrays do the counting, because the planner takes a `generate_series` for long, and compiles.
+impl<M: Mark> Statement for Restore<M> {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(", missing AS MATERIALIZED (SELECT min(n) AS n FROM wanted WHERE NOT ");
-        out.push_sql(IS_HELD);
-        out.push_sql("), given_back AS MATERIALIZED (SELECT count(");
-        each("pg_advisory_unlock", "", &mut out);
+        out.push_sql(", claimed AS MATERIALIZED (SELECT NOT (");
+        for part in self.mark.is_foreign() {
+            out.push_sql(part);
+        }
+        out.push_sql(") AND pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.<>) ALL (");
+        out.push_bind_param::<Array<Integer>, Vec<i32>>(&self.guards.uncounted)?;
+        out.push_sql(") AND (pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) ");
+        out.push_bind_param::<Nullable<Integer>, Option<i32>>(&self.guards.backend_pid)?;
         out.push_sql(
-            ") FROM wanted, missing WHERE (wanted.n < missing.n) IS NOT FALSE) \
-             SELECT pg_backend_pid(), missing.n FROM missing, given_back",
+            ") IS NOT FALSE AS is_ours), counts AS MATERIALIZED (SELECT * FROM pg_catalog.unnest(",
         );
+        out.push_bind_param::<Array<Integer>, Vec<i32>>(&self.guards.counts)?;
+        out.push_sql(
+            ") WITH ORDINALITY AS counts(guards, n)), \
+             had AS MATERIALIZED (SELECT wanted.*, guards, ",
+        );
+        out.push_sql(IS_HELD);
+        out.push_sql(
+            " AS is_held FROM wanted JOIN counts ON counts.n OPERATOR(pg_catalog.=) wanted.n), \
+             given_back AS MATERIALIZED (SELECT had.*, CASE WHEN guards OPERATOR(pg_catalog.=) 0 \
+             OR (",
+        );
+        each("pg_catalog.pg_try_advisory_xact_lock", "", &mut out);
+        out.push_sql(
+            ") THEN (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(pg_catalog.array_fill(\
+             true, ARRAY[guards OPERATOR(pg_catalog.+) 1])) WHERE ",
+        );
+        each("pg_catalog.pg_advisory_unlock", "", &mut out);
+        out.push_sql(
+            ")::integer END AS times FROM had WHERE is_held AND (SELECT is_ours FROM claimed)), \
+             kept AS MATERIALIZED (SELECT pg_catalog.count(",
+        );
+        each("pg_catalog.pg_advisory_lock", " IS NOT NULL", &mut out);
+        out.push_sql(
+            ") FROM given_back CROSS JOIN LATERAL \
+             pg_catalog.unnest(pg_catalog.array_fill(true, ARRAY[LEAST(times, guards)])))",
+        );
+        out.push_sql(PID);
+        out.push_sql("(SELECT pg_catalog.min(n) FROM had WHERE NOT is_held) FROM claimed, kept");
         Ok(())
     }
 }
 
 impl Statement for AllHeld {
     fn write<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(" SELECT pg_backend_pid(), min(n) FROM wanted WHERE NOT ");
+        out.push_sql(
+            " SELECT pg_catalog.pg_backend_pid(), pg_catalog.min(n) FROM wanted WHERE NOT ",
+        );
         out.push_sql(IS_HELD);
         Ok(())
     }
@@ -138,20 +216,22 @@ impl Statement for AllHeld {
 
 /// Whether this session holds the lock of a row of `wanted`. `pg_locks` shows both halves of a
 /// key as unsigned numbers, and 1 for a single key and 2 for a pair.
-const IS_HELD: &str = "EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() \
-     AND locktype = 'advisory' AND granted \
-     AND mode = CASE WHEN shared THEN 'ShareLock' ELSE 'ExclusiveLock' END \
-     AND (classid::bigint, objid::bigint, objsubid) = (CASE WHEN second IS NULL \
-     THEN ((first >> 32) & 4294967295, first & 4294967295, 1::smallint) \
-     ELSE (first & 4294967295, second::bigint & 4294967295, 2::smallint) END))";
+const IS_HELD: &str = "(CASE WHEN second IS NULL \
+     THEN (first OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.&) 4294967295 \
+     ELSE first OPERATOR(pg_catalog.&) 4294967295 END, \
+     CASE WHEN second IS NULL THEN first ELSE second::bigint END \
+     OPERATOR(pg_catalog.&) 4294967295, \
+     CASE WHEN second IS NULL THEN 1 ELSE 2 END, shared) \
+     OPERATOR(pg_catalog.=) ANY (SELECT classid::bigint, objid::bigint, objsubid::integer, \
+     mode OPERATOR(pg_catalog.=) 'ShareLock' FROM pg_catalog.pg_locks \
+     WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND granted \
+     AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())";
 
-/// Writes `taken`: row by row of `wanted`, until one is not granted. The first row, 0, is none.
-fn taken(function: &str, suffix: &str, from: &str, out: &mut AstPass<'_, '_, Pg>) {
-    out.push_sql("taken(n, granted) AS (SELECT 0::bigint, true");
-    out.push_sql(from);
-    out.push_sql(" UNION ALL SELECT wanted.n, ");
-    each(function, suffix, out);
-    out.push_sql(" FROM taken JOIN wanted ON wanted.n = taken.n + 1 WHERE granted)");
+/// Writes `claimed`, which says whether the session is ours, and makes it so where it is nobody's.
+fn claimed(mark: &impl Mark, out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(", claimed AS MATERIALIZED (SELECT ");
+    mark.claim(out);
+    out.push_sql(" AS is_ours)");
 }
 
 /// Writes a call of `function` for a row of `wanted`.
@@ -201,16 +281,13 @@ impl<S> Call<S> {
 
 impl<S: Statement> QueryFragment<Pg> for Call<S> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql(
-            "WITH RECURSIVE wanted AS MATERIALIZED \
-             (SELECT * FROM unnest(",
-        );
+        out.push_sql("WITH wanted AS MATERIALIZED (SELECT * FROM ROWS FROM (pg_catalog.unnest(");
         out.push_bind_param::<Array<BigInt>, Vec<i64>>(&self.first)?;
-        out.push_sql(", ");
+        out.push_sql("), pg_catalog.unnest(");
         out.push_bind_param::<Array<Nullable<Integer>>, Vec<Option<i32>>>(&self.second)?;
-        out.push_sql(", ");
+        out.push_sql("), pg_catalog.unnest(");
         out.push_bind_param::<Array<Bool>, Vec<bool>>(&self.shared)?;
-        out.push_sql(") WITH ORDINALITY AS wanted(first, second, shared, n))");
+        out.push_sql(")) WITH ORDINALITY AS wanted(first, second, shared, n))");
         self.statement.write(out)
     }
 }
@@ -221,7 +298,7 @@ impl<S: Statement> QueryId for Call<S> {
 }
 
 impl<S: Statement> Query for Call<S> {
-    type SqlType = (Integer, Nullable<BigInt>);
+    type SqlType = (Nullable<Integer>, Nullable<BigInt>);
 }
 
 impl<S, C> RunQueryDsl<C> for Call<S> {}

@@ -1,4 +1,6 @@
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +13,49 @@ use crate::{AdvisoryLock, LockError, OwnedAdvisoryLockGuard};
 /// An interval that leaves an answer the time to come.
 const SHORTEST: Duration = Duration::from_millis(10);
 
+impl<C: LoadConnection<Backend = Pg> + 'static> OwnedAdvisoryLockGuard<C> {
+    /// Looks after the lock in the background, for long work without a query.
+    ///
+    /// [`lost`](WatchedAdvisoryLockGuard::lost) is a channel that delivers at most
+    /// `interval` after the server has ended the session, or has fallen silent: a server that
+    /// needs longer than half of `interval` for an answer is taken for silent. An `interval` below
+    /// 10 ms is taken for 10 ms. The session itself
+    /// is asked, on its own connection, by a thread that does so every half of `interval`, one
+    /// round trip each; so the connection cannot be used meanwhile. A second thread notices when
+    /// no answer comes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use diesel_locks::{OwnedAdvisoryLockGuard, Wait};
+    /// use diesel_locks_harness::TestDatabase;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// # let database_url = database.url();
+    /// let leader = OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait)?;
+    /// let leader = leader.watch(Duration::from_secs(2))?;
+    /// for step in 0..3 {
+    ///     if leader.is_lost() {
+    ///         return Err(leader.lost().recv()?.into());
+    ///     }
+    ///     // … a step of the long work
+    /// #   let _ = step;
+    /// }
+    /// let conn = leader.release()?;
+    /// # drop(conn);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Watch`]: the operating system gave no thread; the lock is let go.
+    pub fn watch(self, interval: Duration) -> Result<WatchedAdvisoryLockGuard<C>, LockError> {
+        WatchedAdvisoryLockGuard::new(self, interval)
+    }
+}
+
 /// A lock that is looked after in the background, while its holder does long work without a
 /// query.
 ///
@@ -18,14 +63,16 @@ const SHORTEST: Duration = Duration::from_millis(10);
 ///
 /// # What drop does
 ///
-/// It waits until the lock is let go, for as long as the interval at most. If the server is silent, the connection and the thread that waits on it are left to the
-/// operating system's time limits for TCP, which `tcp_user_timeout` in the URL shortens.
+/// It waits until the lock is let go, for as long as the interval at most. If the server is silent,
+/// the connection and the thread that waits on it are left to the operating system's time limits
+/// for TCP, which `tcp_user_timeout` in the URL shortens.
 #[must_use = "the lock is let go as soon as the guard is dropped"]
 #[clippy::has_significant_drop]
 pub struct WatchedAdvisoryLockGuard<C: LoadConnection<Backend = Pg>> {
     lock: AdvisoryLock,
     interval: Duration,
     lost: Receiver<LockError>,
+    is_lost: Arc<AtomicBool>,
     released: Receiver<Result<C, LockError>>,
     /// Open as long as the lock is to be watched.
     wanted: Option<Sender<()>>,
@@ -48,12 +95,22 @@ impl<C: LoadConnection<Backend = Pg> + 'static> WatchedAdvisoryLockGuard<C> {
         // One thread asks, and the other one notices when no answer comes.
         let ask = move || ask_until_unwanted(guard, half, &wanted, &beat_sender, &released_sender);
         spawn("ask for").spawn(ask).map_err(LockError::Watch)?;
-        let listen = move || listen_until_lost(interval, &beats, &lost_sender);
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let tell = {
+            let is_lost = Arc::clone(&is_lost);
+            move |error| {
+                is_lost.store(true, Ordering::Release);
+                // Whoever has dropped the guard need not know.
+                let _ = lost_sender.send(error);
+            }
+        };
+        let listen = move || listen_until_lost(interval, &beats, tell);
         spawn("watch").spawn(listen).map_err(LockError::Watch)?;
         Ok(Self {
             lock,
             interval,
             lost,
+            is_lost,
             released,
             wanted: Some(wanted_sender),
         })
@@ -69,9 +126,16 @@ impl<C: LoadConnection<Backend = Pg> + 'static> WatchedAdvisoryLockGuard<C> {
     ///   [`TransactionAborted`](LockError::TransactionAborted), if the guard was in a transaction
     ///   that had failed, [`SessionChanged`](LockError::SessionChanged) through a pooler.
     ///
-    /// The channel is disconnected when the guard is gone.
+    /// The channel is disconnected when the guard is gone. It is
+    /// [`crossbeam::channel`](crate::channel)'s, so that `select!` can wait for it among others.
     pub fn lost(&self) -> &Receiver<LockError> {
         &self.lost
+    }
+
+    /// Whether the lock must be taken for lost: from then on for good, whoever has read the reason
+    /// from [`lost`](Self::lost). No round trip.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
     }
 
     /// The lock that was taken.
@@ -150,7 +214,7 @@ fn ask_until_unwanted<C>(
 fn listen_until_lost(
     interval: Duration,
     beats: &Receiver<Result<(), LockError>>,
-    lost: &Sender<LockError>,
+    tell: impl FnOnce(LockError),
 ) {
     loop {
         let error = match beats.recv_timeout(interval) {
@@ -159,8 +223,7 @@ fn listen_until_lost(
             Err(RecvTimeoutError::Timeout) => LockError::Unresponsive { after: interval },
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        // Whoever has dropped the guard need not know.
-        let _ = lost.send(error);
+        tell(error);
         return;
     }
 }

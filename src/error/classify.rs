@@ -3,10 +3,11 @@
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind, Error};
 
 use super::messages::{MESSAGES, Message};
-use super::{DeadlockedProcess, LockTarget};
+use super::target::{DeadlockedProcess, LockTarget};
 
+/// What Diesel's error says, with its details.
 #[derive(Debug, PartialEq)]
-pub(super) enum Condition {
+pub(super) enum Class {
     NotAvailable(LockTarget),
     LockTimeout,
     Deadlock { processes: Vec<DeadlockedProcess> },
@@ -18,44 +19,34 @@ pub(super) enum Condition {
     Unknown,
 }
 
-pub(super) fn condition(error: &Error) -> Condition {
+pub(super) fn classify(error: &Error) -> Class {
     match error {
-        Error::DatabaseError(kind, information) => database_condition(kind, &**information),
+        Error::DatabaseError(kind, information) => database_class(kind, &**information),
         // Diesel gives up a connection like this when libpq no longer knows its state.
-        Error::BrokenTransactionManager => Condition::ConnectionLost,
-        Error::RollbackErrorOnCommit { commit_error, .. } => condition(commit_error),
-        _ => Condition::Unknown,
+        Error::BrokenTransactionManager => Class::ConnectionLost,
+        Error::RollbackErrorOnCommit { commit_error, .. } => classify(commit_error),
+        _ => Class::Unknown,
     }
 }
 
-/// Whether there was no statement in what was sent, which is an error for Diesel alone.
-#[cfg(feature = "harness")]
-pub(crate) fn is_empty_query(error: &Error) -> bool {
-    matches!(error, Error::DatabaseError(DatabaseErrorKind::Unknown, information)
-        if information.message() == "Received an empty query")
-}
-
-fn database_condition(
-    kind: &DatabaseErrorKind,
-    information: &dyn DatabaseErrorInformation,
-) -> Condition {
+fn database_class(kind: &DatabaseErrorKind, information: &dyn DatabaseErrorInformation) -> Class {
     match kind {
-        DatabaseErrorKind::SerializationFailure => Condition::SerializationFailure,
-        DatabaseErrorKind::ClosedConnection => Condition::ConnectionLost,
-        DatabaseErrorKind::UnableToSendCommand => unsent_condition(information.message()),
-        DatabaseErrorKind::Unknown => server_condition(information),
-        _ => Condition::Unknown,
+        DatabaseErrorKind::SerializationFailure => Class::SerializationFailure,
+        DatabaseErrorKind::ClosedConnection => Class::ConnectionLost,
+        DatabaseErrorKind::UnableToSendCommand => unsent_class(information.message()),
+        DatabaseErrorKind::Unknown => server_class(information),
+        _ => Class::Unknown,
     }
 }
 
 /// libpq sends no command on a dead connection, and for two reasons on one that is not.
-fn unsent_condition(message: &str) -> Condition {
+fn unsent_class(message: &str) -> Class {
     let is_misused = message.starts_with("number of parameters must be between")
         || message.starts_with("another command is already in progress");
     if is_misused {
-        Condition::Unknown
+        Class::Unknown
     } else {
-        Condition::ConnectionLost
+        Class::ConnectionLost
     }
 }
 
@@ -69,7 +60,7 @@ const LAST_WORDS: [&str; 6] = [
     "terminating connection ",
 ];
 
-fn server_condition(information: &dyn DatabaseErrorInformation) -> Condition {
+fn server_class(information: &dyn DatabaseErrorInformation) -> Class {
     let text = information.message();
     let known = MESSAGES
         .iter()
@@ -77,23 +68,23 @@ fn server_condition(information: &dyn DatabaseErrorInformation) -> Condition {
     let Some((message, relation)) = known else {
         let is_last = LAST_WORDS.iter().any(|words| text.starts_with(words));
         return if is_last {
-            Condition::ConnectionLost
+            Class::ConnectionLost
         } else {
-            Condition::Unknown
+            Class::Unknown
         };
     };
     let relation = relation.to_owned();
     match message {
-        Message::RowNotAvailable => Condition::NotAvailable(LockTarget::Row { relation }),
-        Message::RelationNotAvailable => Condition::NotAvailable(LockTarget::Relation { relation }),
-        Message::LockTimeout => Condition::LockTimeout,
-        Message::Deadlock => Condition::Deadlock {
+        Message::RowNotAvailable => Class::NotAvailable(LockTarget::Row { relation }),
+        Message::RelationNotAvailable => Class::NotAvailable(LockTarget::Relation { relation }),
+        Message::LockTimeout => Class::LockTimeout,
+        Message::Deadlock => Class::Deadlock {
             processes: information.details().map_or_else(Vec::new, processes),
         },
-        Message::StatementTimeout => Condition::StatementTimeout,
-        Message::Canceled => Condition::Canceled,
-        Message::TransactionAborted => Condition::TransactionAborted,
-        Message::ConnectionLost => Condition::ConnectionLost,
+        Message::StatementTimeout => Class::StatementTimeout,
+        Message::Canceled => Class::Canceled,
+        Message::TransactionAborted => Class::TransactionAborted,
+        Message::ConnectionLost => Class::ConnectionLost,
     }
 }
 
@@ -139,8 +130,8 @@ fn process(line: &str) -> Option<DeadlockedProcess> {
 mod tests {
     use super::*;
 
-    fn unknown(message: &str) -> Condition {
-        condition(&Error::DatabaseError(
+    fn unknown(message: &str) -> Class {
+        classify(&Error::DatabaseError(
             DatabaseErrorKind::Unknown,
             Box::new(message.to_owned()),
         ))
@@ -150,13 +141,13 @@ mod tests {
     fn a_relation_keeps_the_quotes_in_its_name() {
         assert_eq!(
             unknown(r#"could not obtain lock on row in relation "a "quoted" name""#),
-            Condition::NotAvailable(LockTarget::Row {
+            Class::NotAvailable(LockTarget::Row {
                 relation: r#"a "quoted" name"#.to_owned()
             })
         );
         assert_eq!(
             unknown(r#"could not obtain lock on relation "accounts""#),
-            Condition::NotAvailable(LockTarget::Relation {
+            Class::NotAvailable(LockTarget::Relation {
                 relation: "accounts".to_owned()
             })
         );
@@ -164,12 +155,12 @@ mod tests {
 
     #[test]
     fn text_around_a_known_message_makes_it_unknown() {
-        assert_eq!(unknown("deadlock detected, or not"), Condition::Unknown);
+        assert_eq!(unknown("deadlock detected, or not"), Class::Unknown);
         assert_eq!(
             unknown("could not obtain lock on row in relation accounts"),
-            Condition::Unknown
+            Class::Unknown
         );
-        assert_eq!(unknown(""), Condition::Unknown);
+        assert_eq!(unknown(""), Class::Unknown);
     }
 
     #[test]
@@ -181,11 +172,11 @@ mod tests {
             ))
         };
         assert_eq!(
-            condition(&Error::RollbackErrorOnCommit {
+            classify(&Error::RollbackErrorOnCommit {
                 rollback_error: error("anything"),
                 commit_error: error("deadlock detected"),
             }),
-            Condition::Deadlock { processes: vec![] }
+            Class::Deadlock { processes: vec![] }
         );
     }
 
@@ -233,16 +224,16 @@ mod tests {
             let found = unknown(&template.replace("%s", "accounts"));
             let relation = "accounts".to_owned();
             let expected = match message {
-                Message::RowNotAvailable => Condition::NotAvailable(LockTarget::Row { relation }),
+                Message::RowNotAvailable => Class::NotAvailable(LockTarget::Row { relation }),
                 Message::RelationNotAvailable => {
-                    Condition::NotAvailable(LockTarget::Relation { relation })
+                    Class::NotAvailable(LockTarget::Relation { relation })
                 }
-                Message::LockTimeout => Condition::LockTimeout,
-                Message::Deadlock => Condition::Deadlock { processes: vec![] },
-                Message::StatementTimeout => Condition::StatementTimeout,
-                Message::Canceled => Condition::Canceled,
-                Message::TransactionAborted => Condition::TransactionAborted,
-                Message::ConnectionLost => Condition::ConnectionLost,
+                Message::LockTimeout => Class::LockTimeout,
+                Message::Deadlock => Class::Deadlock { processes: vec![] },
+                Message::StatementTimeout => Class::StatementTimeout,
+                Message::Canceled => Class::Canceled,
+                Message::TransactionAborted => Class::TransactionAborted,
+                Message::ConnectionLost => Class::ConnectionLost,
             };
             assert_eq!(found, expected, "{template}");
         }

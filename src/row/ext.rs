@@ -9,7 +9,7 @@ use diesel::query_dsl::methods::LoadQuery;
 use super::clause::{ForUpdate, NoWait, RowLock, SkipLocked};
 use super::dsl::Locked;
 use super::of::AllTables;
-use crate::{LockError, transaction, wait};
+use crate::{LockError, lock_timeout, transaction};
 
 /// Row locks on a connection.
 ///
@@ -129,7 +129,7 @@ pub trait RowLockExt: LoadConnection<Backend = Pg> + Sized {
         Locked<Q::Query, RowLock<ForUpdate>>: LoadQuery<'query, Self, U>,
     {
         transaction::require(self)?;
-        wait::within(self, timeout, |conn| conn.select_for_update(query))
+        lock_timeout::within(self, timeout, |conn| conn.select_for_update(query))
     }
 
     /// Loads `query` and locks its rows `FOR UPDATE`, or gives `None` at once if another

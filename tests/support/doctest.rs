@@ -8,6 +8,6 @@ use schema::{accounts, jobs};
 
 const MIGRATIONS: diesel_migrations::EmbeddedMigrations = diesel_migrations::embed_migrations!();
 
-fn database() -> Result<diesel_locks::harness::TestDatabase, diesel_locks::harness::HarnessError> {
-    diesel_locks::harness::TestDatabase::new()?.migrated(MIGRATIONS)
+fn database() -> Result<diesel_locks_harness::TestDatabase, diesel_locks_harness::DatabaseError> {
+    diesel_locks_harness::TestDatabase::new()?.migrated(MIGRATIONS)
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub(crate) mod directory;
+pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod second_process;
 pub(crate) mod server;
@@ -14,8 +15,8 @@ use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
-use diesel_locks::harness::TestDatabase;
-use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+use diesel_locks_harness::TestDatabase;
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
@@ -23,42 +24,54 @@ pub(crate) fn database() -> TestDatabase {
     TestDatabase::new().unwrap().migrated(MIGRATIONS).unwrap()
 }
 
+/// Gives a database the schema that the tests use.
+pub(crate) fn migrate(conn: &mut PgConnection) {
+    conn.run_pending_migrations(MIGRATIONS).unwrap();
+}
+
 pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
 }
 
 pub(crate) fn backend_pid<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> i32 {
-    diesel::select(sql::<Integer>("pg_backend_pid()"))
+    diesel::select(sql::<Integer>("pg_catalog.pg_backend_pid()"))
         .get_result(conn)
         .unwrap()
 }
 
 /// The lock timeout that is in force, in the words of whoever set it.
 pub(crate) fn lock_timeout<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> String {
-    diesel::select(sql::<Text>("current_setting('lock_timeout')"))
+    diesel::select(sql::<Text>("pg_catalog.current_setting('lock_timeout')"))
         .get_result(conn)
         .unwrap()
 }
 
 /// Ends another session, and returns when the server has.
 pub(crate) fn terminate(database: &TestDatabase, pid: i32) {
-    let mut conn = connect(database);
-    // Before version 14, it can't be told to wait.
-    let told: bool = diesel::select(
-        sql::<Bool>("pg_terminate_backend(")
+    let conn = &mut connect(database);
+    let ended: bool = diesel::select(
+        sql::<Bool>("pg_catalog.pg_terminate_backend(")
             .bind::<Integer, _>(pid)
             .sql(")"),
     )
-    .get_result(&mut conn)
+    .get_result(conn)
     .unwrap();
-    assert!(told);
-    eventually(|| {
-        let left: i64 = sql::<BigInt>("SELECT count(*) FROM pg_stat_activity WHERE pid = ")
-            .bind::<Integer, _>(pid)
-            .get_result(&mut conn)
-            .unwrap();
-        left == 0
-    });
+    assert!(ended);
+    // PostgreSQL 13 has no such call that waits.
+    eventually(|| !is_connected(conn, pid));
+}
+
+fn is_connected(conn: &mut PgConnection, pid: i32) -> bool {
+    diesel::select(
+        sql::<Bool>(
+            "EXISTS (SELECT FROM pg_catalog.pg_stat_activity \
+             WHERE pid OPERATOR(pg_catalog.=) ",
+        )
+        .bind::<Integer, _>(pid)
+        .sql(")"),
+    )
+    .get_result(conn)
+    .unwrap()
 }
 
 /// Asks until it is so: the server ends a session a moment after its client has closed it.
@@ -72,8 +85,10 @@ pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
 /// How many advisory locks are held, or waited for, in the database.
 pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
     sql::<BigInt>(
-        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database \
-         WHERE locktype = 'advisory' AND datname = current_database()",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks JOIN pg_catalog.pg_database \
+         ON pg_database.oid OPERATOR(pg_catalog.=) pg_locks.database \
+         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+         AND datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
     )
     .get_result(&mut connect(database))
     .unwrap()
@@ -82,8 +97,9 @@ pub(crate) fn advisory_locks(database: &TestDatabase) -> i64 {
 /// How many other connections the database has.
 pub(crate) fn connections(database: &TestDatabase) -> i64 {
     sql::<BigInt>(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND pid <> pg_backend_pid()",
+        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity \
+         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
     )
     .get_result(&mut connect(database))
     .unwrap()

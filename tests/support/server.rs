@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_locks::harness::TempPostgres;
+use diesel_locks_harness::TempPostgres;
 
 /// Where the server's programs are.
 pub(crate) fn bindir(conn: &mut PgConnection) -> PathBuf {
-    let bindir: String = sql::<Text>("SELECT setting FROM pg_config WHERE name = 'BINDIR'")
-        .get_result(conn)
-        .unwrap();
+    let bindir: String = sql::<Text>(
+        "SELECT setting FROM pg_catalog.pg_config WHERE name OPERATOR(pg_catalog.=) 'BINDIR'",
+    )
+    .get_result(conn)
+    .unwrap();
     // The programs may have been moved since they were built.
     env::var_os("PG_BIN_DIR").map_or(bindir.into(), PathBuf::from)
 }

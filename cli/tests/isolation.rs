@@ -1,0 +1,57 @@
+//! The command, as a user runs it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::{env, fs};
+
+fn diesel_locks(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_diesel_locks"));
+    command.args(arguments).output().unwrap()
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn isolation_prints_what_isolationtester_does() {
+    let waits = file(
+        "waits.spec",
+        "session s1  step lock1 { SELECT pg_advisory_lock(1); }
+                     step free1 { SELECT pg_advisory_unlock(1); }
+         session s2  step lock2 { SELECT pg_advisory_lock(1); }
+         permutation lock1 lock2 free1",
+    );
+    let wrong = file("wrong.spec", "session s1");
+    let output = diesel_locks(&[
+        "isolation",
+        wrong.to_str().unwrap(),
+        waits.to_str().unwrap(),
+    ]);
+    // One of the files was not run, and the other one was all the same.
+    assert!(!output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        printed,
+        "Parsed test spec with 2 sessions
+
+starting permutation: lock1 lock2 free1
+step lock1: SELECT pg_advisory_lock(1);
+step lock2: SELECT pg_advisory_lock(1); <waiting ...>
+step free1: SELECT pg_advisory_unlock(1);
+step lock2: <... completed>
+"
+    );
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("wrong.spec: line 1, column 11"), "{told}");
+}
+
+#[test]
+fn without_a_file_the_command_says_how_to_use_it() {
+    let output = diesel_locks(&["isolation"]);
+    assert!(!output.status.success());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("isolation <FILE>..."), "{told}");
+}

@@ -1,0 +1,344 @@
+mod error;
+mod frontier;
+mod position;
+mod program;
+mod progress;
+mod report;
+mod runner;
+mod schedule;
+mod steps;
+
+use std::error::Error;
+use std::fmt;
+use std::panic;
+use std::thread;
+use std::time::Duration;
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use diesel_locks::LockError;
+
+pub use error::ExplorerError;
+use frontier::{Bounds, Counts, Frontier};
+use program::{Connect, Program};
+use progress::Telling;
+pub use progress::{Progress, progress_bar};
+pub use report::{Exploration, Problem, Run, SessionEnd};
+use runner::Runner;
+use schedule::Schedule;
+pub use steps::{StepResult, Steps};
+
+/// The time after which a schedule is taken for stuck.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs sessions in every order of their steps, and finds the orders that break something.
+///
+/// Each session is a list of [`Steps`] with a state of its own. One run, in one order, is a
+/// *schedule*: [`setup`](Self::setup), the steps, each [`invariant`](Self::invariant), and
+/// [`teardown`](Self::teardown). After each step the server is asked who waits; a session that
+/// waits for another one waits its turn, and goes on when it can. All orders that this leaves are
+/// run, each once.
+///
+/// A schedule has a problem if an invariant does not hold, if a step is ended by a deadlock, fails
+/// with an error that was not [allowed](Self::allow_errors), panics or hangs. It can be run again
+/// by [`replay`](Self::replay).
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
+/// use diesel::prelude::*;
+/// use diesel_locks_harness::{Explorer, Steps};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// # let database = database()?;
+/// let deposit: Steps<PgConnection, i64> = Steps::new()
+///     .step("read", |conn, balance| {
+///         *balance = accounts::table.find(1).select(accounts::balance).first(conn)?;
+///         Ok(())
+///     })
+///     .step("write", |conn, balance| {
+///         let account = diesel::update(accounts::table.find(1));
+///         account.set(accounts::balance.eq(*balance + 10)).execute(conn)?;
+///         Ok(())
+///     });
+///
+/// let explorer = Explorer::new(|| PgConnection::establish(database.url()))
+///     .setup(|conn| {
+///         let account = diesel::update(accounts::table.find(1));
+///         account.set(accounts::balance.eq(100)).execute(conn)?;
+///         Ok(())
+///     })
+///     .session("first", deposit.clone())
+///     .session("second", deposit)
+///     .invariant("both deposits count", |conn, _| {
+///         let balance: i64 = accounts::table.find(1).select(accounts::balance).first(conn)?;
+///         Ok(balance == 120)
+///     });
+///
+/// let exploration = explorer.explore()?;
+/// assert_eq!(exploration.schedules(), 6);
+/// assert_eq!(exploration.failures().len(), 4);
+///
+/// let lost = "first.read second.read first.write second.write";
+/// assert!(!explorer.replay(lost)?.problems().is_empty());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Connections
+///
+/// Each database takes a connection for every session, and two more: one that observes, and one
+/// for the setup, the invariants and the teardown. The sessions keep theirs from one schedule to
+/// the next; in between, each is rolled back and gives its advisory locks back. What else a step
+/// leaves in its session, such as a `SET`, is there in the next schedule too.
+///
+/// Beyond the steps, a schedule costs a round trip for each session, two for each wait, and one or
+/// two for each step that is begun while another one waits.
+///
+/// # Deadlocks
+///
+/// A step that is begun while others wait has a `deadlock_timeout` of 30 ms or less, where the role
+/// may set it (superusers may), so that a deadlock is found soon, and in the step that closes the
+/// circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
+/// begun meanwhile.
+///
+/// # What the server decides
+///
+/// Of two sessions that wait for the same row and are let go on by one commit, the server chooses
+/// which is first, and not always the same. Only what it has chosen is seen. If a schedule can't be
+/// followed because it has chosen otherwise than before, what would have come after it is left out,
+/// and the exploration is not [complete](Exploration::is_complete).
+pub struct Explorer<'e, C, S> {
+    databases: Vec<Connect<'e, C>>,
+    program: Program<'e, C, S>,
+    bounds: Bounds,
+    on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
+}
+
+impl<'e, C, S> Explorer<'e, C, S>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+    S: Default + Send + 'static,
+{
+    /// No sessions yet, on the database to which `connect` connects.
+    pub fn new<X>(connect: impl Fn() -> Result<C, X> + Sync + 'e) -> Self
+    where
+        X: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let explorer = Self {
+            databases: Vec::new(),
+            program: Program {
+                sessions: Vec::new(),
+                setup: None,
+                teardown: None,
+                invariants: Vec::new(),
+                allowed: Box::new(|_| false),
+                timeout: TIMEOUT,
+            },
+            bounds: Bounds {
+                schedules: usize::MAX,
+                preemptions: usize::MAX,
+                failures: usize::MAX,
+                seed: None,
+            },
+            on_progress: Box::new(|_| ()),
+        };
+        explorer.database(connect)
+    }
+
+    /// Adds a database, on which other schedules are run at the same time.
+    ///
+    /// It must be another one than all before, of the same schema. The closures of the explorer
+    /// are shared by all, and so must not keep anything that belongs to a schedule.
+    pub fn database<X>(mut self, connect: impl Fn() -> Result<C, X> + Sync + 'e) -> Self
+    where
+        X: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let connect = move || connect().map_err(Into::into);
+        self.databases.push(Box::new(connect));
+        self
+    }
+
+    /// Adds a session. Its name is without white space and full stops, because it becomes part of a
+    /// schedule.
+    pub fn session(mut self, name: &str, steps: Steps<C, S>) -> Self {
+        self.program
+            .sessions
+            .push((name.to_owned(), steps.into_script()));
+        self
+    }
+
+    /// What to do before each schedule, such as to fill the tables.
+    pub fn setup(mut self, setup: impl Fn(&mut C) -> StepResult + Sync + 'e) -> Self {
+        self.program.setup = Some(Box::new(setup));
+        self
+    }
+
+    /// What to do after each schedule, whatever came of it.
+    pub fn teardown(mut self, teardown: impl Fn(&mut C) -> StepResult + Sync + 'e) -> Self {
+        self.program.teardown = Some(Box::new(teardown));
+        self
+    }
+
+    /// Adds what must hold when all sessions have ended.
+    ///
+    /// It is looked at on a connection of its own, and sees how each session ended, in the order
+    /// in which they were added. It is broken if it returns false or an error, or panics.
+    pub fn invariant(
+        mut self,
+        name: &str,
+        holds: impl Fn(&mut C, &[SessionEnd<S>]) -> StepResult<bool> + Sync + 'e,
+    ) -> Self {
+        self.program
+            .invariants
+            .push((name.to_owned(), Box::new(holds)));
+        self
+    }
+
+    /// The errors that are no problem, such as serialization failures where the application tries
+    /// again. None, if this is not called.
+    ///
+    /// A step that fails ends its session in any case: its transaction is rolled back, and the
+    /// rest of its steps left out. An error that is not a [`LockError`], nor Diesel's, nor has
+    /// one of these as its source, is always a problem.
+    pub fn allow_errors(mut self, allowed: impl Fn(&LockError) -> bool + Sync + 'e) -> Self {
+        self.program.allowed = Box::new(allowed);
+        self
+    }
+
+    /// The time after which a schedule is taken for stuck: 20 s, if this is not called.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.program.timeout = timeout;
+        self
+    }
+
+    /// Runs so many schedules at most; those with the fewest preemptions.
+    pub fn max_schedules(mut self, schedules: usize) -> Self {
+        self.bounds.schedules = schedules;
+        self
+    }
+
+    /// Leaves schedules out that interrupt a session more often than this, where it could have
+    /// gone on. Most faults show with one or two such preemptions.
+    pub fn max_preemptions(mut self, preemptions: usize) -> Self {
+        self.bounds.preemptions = preemptions;
+        self
+    }
+
+    /// Stops when so many schedules with problems have been found.
+    pub fn max_failures(mut self, failures: usize) -> Self {
+        self.bounds.failures = failures;
+        self
+    }
+
+    /// Runs so many schedules that are chosen by chance, the same ones for the same seed, where
+    /// there are too many to run all. One may be chosen more than once.
+    pub fn random(mut self, seed: u64, schedules: usize) -> Self {
+        self.bounds.seed = Some(seed);
+        self.bounds.schedules = schedules;
+        self
+    }
+
+    /// Has this function told how far it is: when it begins, after each schedule, and at the end.
+    ///
+    /// It is called on the threads that run the schedules. Nobody is told, if this is not called;
+    /// [`progress_bar`] draws a bar on a terminal.
+    pub fn on_progress(mut self, report: impl Fn(Progress) + Sync + 'e) -> Self {
+        self.on_progress = Box::new(report);
+        self
+    }
+
+    /// Runs the schedules, on all databases at once.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Connect`](crate::SessionError::Connect): a connection could not be opened.
+    /// [`ExplorerError::Prepare`]: the setup or the teardown failed.
+    /// [`ExplorerError::Label`], [`SessionError::Duplicate`](crate::SessionError::Duplicate): a name can't be used.
+    /// [`SessionError::Observe`](crate::SessionError::Observe): the server could not be asked who waits.
+    /// [`ExplorerError::Thread`]: the operating system gave no thread.
+    ///
+    /// What a schedule comes to is not an error here, but in the [`Exploration`].
+    ///
+    /// # Panics
+    ///
+    /// If the functions that connect or that allow errors panic, or `S::default()` does.
+    pub fn explore(&self) -> Result<Exploration, ExplorerError> {
+        self.program.check_labels()?;
+        let frontier = Frontier::new(self.bounds);
+        let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for connect in &self.databases {
+                let worker = thread::Builder::new()
+                    .name("explorer".to_owned())
+                    .spawn_scoped(scope, || self.work(connect, &frontier, &telling));
+                if worker.is_err() {
+                    frontier.stop();
+                }
+                workers.push(worker.map_err(ExplorerError::Thread));
+            }
+            let ended = workers.into_iter().map(|worker| match worker?.join() {
+                Ok(worked) => worked,
+                Err(payload) => panic::resume_unwind(payload),
+            });
+            // All are joined, whichever has failed.
+            let ended: Vec<_> = ended.collect();
+            ended.into_iter().collect::<Result<(), _>>()
+        })?;
+        drop(telling);
+        Ok(frontier.into_exploration())
+    }
+
+    /// Runs one schedule, in the words in which a [`Run`] or an [`Exploration`] prints it, on the
+    /// first database.
+    ///
+    /// A step whose session waits comes as soon as it can. A schedule that is cut short is gone on
+    /// with, with as few preemptions as can be.
+    ///
+    /// # Errors
+    ///
+    /// [`ExplorerError::Schedule`]: something in it is not the next step of any session.
+    /// Else as for [`explore`](Self::explore).
+    pub fn replay(&self, schedule: &str) -> Result<Run, ExplorerError> {
+        self.program.check_labels()?;
+        let mut schedule = Schedule::from_start(self.program.parse(schedule)?);
+        Runner::open(&self.program, &self.databases[0])?.run(&mut schedule)
+    }
+
+    fn work(
+        &self,
+        connect: &Connect<'e, C>,
+        frontier: &Frontier,
+        telling: &Telling<'_>,
+    ) -> Result<(), ExplorerError> {
+        // Whatever ends this one, the others do not wait for it.
+        let _stop = StopAll(frontier);
+        let mut runner = Runner::open(&self.program, connect)?;
+        while let Some(mut schedule) = frontier.next() {
+            let run = runner.run(&mut schedule)?;
+            let Counts { ended, failures } = frontier.ran(run, &schedule);
+            telling.tell(ended, failures);
+        }
+        Ok(())
+    }
+}
+
+struct StopAll<'f>(&'f Frontier);
+
+impl Drop for StopAll<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl<C, S> fmt::Debug for Explorer<'_, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sessions = self.program.sessions.iter().map(|(name, _)| name);
+        f.debug_struct("Explorer")
+            .field("sessions", &sessions.collect::<Vec<_>>())
+            .field("databases", &self.databases.len())
+            .field("timeout", &self.program.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+use std::error::Error;
+use std::io;
+
+use crate::chain::debug_is_report;
+use crate::sessions::SessionError;
+
+/// What keeps an [`Explorer`](crate::Explorer) from running its schedules.
+///
+/// Its `Debug` is what it says, with its sources.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ExplorerError {
+    /// The setup or the teardown of a schedule failed.
+    #[error("the {what} failed")]
+    Prepare {
+        /// Which: `setup` or `teardown`.
+        what: String,
+        /// What it returned, or what it panicked with.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A session's name or a step's label is empty or has white space, or a session's name has a
+    /// full stop, and so can't be part of a schedule.
+    #[error("{label:?} can't be part of a schedule, such as first.read second.read")]
+    Label {
+        /// The name.
+        label: String,
+    },
+    /// A schedule does not fit the sessions.
+    #[error("{step:?} is not the next step of any session")]
+    Schedule {
+        /// What stands in the schedule there.
+        step: String,
+    },
+    /// The operating system gave no thread.
+    #[error("no thread could be started for the schedules of a database")]
+    Thread(#[source] io::Error),
+    /// A session could not be opened, or the server could not be asked who waits.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+debug_is_report!(ExplorerError);
