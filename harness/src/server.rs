@@ -2,13 +2,17 @@
 
 #[cfg(unix)]
 mod binaries;
+#[cfg(unix)]
+mod directory;
 mod error;
 #[cfg(unix)]
-mod process;
+mod processes;
 #[cfg(unix)]
 mod temp_postgres;
 #[cfg(unix)]
 mod template;
+#[cfg(unix)]
+mod trust;
 #[cfg(not(unix))]
 mod unsupported;
 #[cfg(unix)]

@@ -389,14 +389,14 @@ fn no_connection_is_left_when_run_returns() {
 }
 
 mod sqlite {
+    use super::support::directory::Directory;
     use super::*;
 
-    struct File(std::path::PathBuf);
+    struct File(Directory);
 
     impl File {
         fn new(name: &str) -> Self {
-            let name = format!("diesel_locks-{}-{name}.sqlite", std::process::id());
-            let file = Self(std::env::temp_dir().join(name));
+            let file = Self(Directory::new(name));
             file.connect()
                 .unwrap()
                 .batch_execute(
@@ -407,13 +407,7 @@ mod sqlite {
         }
 
         fn connect(&self) -> ConnectionResult<SqliteConnection> {
-            SqliteConnection::establish(self.0.to_str().unwrap())
-        }
-    }
-
-    impl Drop for File {
-        fn drop(&mut self) {
-            std::fs::remove_file(&self.0).unwrap();
+            SqliteConnection::establish(self.0.0.join("accounts.sqlite").to_str().unwrap())
         }
     }
 

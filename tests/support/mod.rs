@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
+pub(crate) mod directory;
 pub(crate) mod proxy;
 pub(crate) mod schema;
+pub(crate) mod second_process;
+pub(crate) mod server;
 
 use std::time::{Duration, Instant};
 

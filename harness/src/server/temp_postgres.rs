@@ -1,18 +1,12 @@
-use std::env;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use super::binaries;
+use super::directory::{self, ServerDirectory};
 use super::error::ServerError;
-use super::process::{ServerProcess, last_lines};
+use super::processes::{self, Processes, last_lines};
+use super::template::Template;
 use super::user::ServerUser;
-use super::{binaries, template};
-
-/// What a Unix socket's path can hold beside the directory's name, on the most frugal system.
-const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
 
 /// A private PostgreSQL server that lives no longer than this value, or than the process.
 ///
@@ -23,13 +17,17 @@ const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
 /// user `postgres`, or else by `nobody`.
 ///
 /// A start takes about 0.2 s. The first one takes a second longer, because `initdb` runs; its
-/// result is kept, in the target directory or in the user's cache.
+/// result is kept, in the target directory or in the user's cache, unless another user can change
+/// what is there. The server's directory is in the system's temporary directory, or in `/tmp` where
+/// another user could rename things in that.
 ///
 /// # What drop does
 ///
 /// Dropping the value stops the server at once, disconnects whoever is connected, and removes the
-/// directory. The same happens, within a moment, when the process ends without dropping it, a
-/// `SIGKILL` included: a small shell process waits for that.
+/// directory. A server that does not heed that is killed; drop takes five seconds at most. The same
+/// happens, within a moment, when the process ends without dropping it, a `SIGKILL` included: two
+/// small shell processes wait for that. If they are killed too, what they leave is cleared away by
+/// the next start.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -46,10 +44,9 @@ const LONGEST_DIRECTORY: usize = 103 - "/.s.PGSQL.5432".len();
 /// ```
 #[derive(Debug)]
 pub struct TempPostgres {
-    directory: PathBuf,
     url: String,
     /// Ends the server when it is dropped.
-    _process: ServerProcess,
+    processes: Processes,
 }
 
 impl TempPostgres {
@@ -59,29 +56,30 @@ impl TempPostgres {
     ///
     /// [`ServerError::NoServerBinaries`] says what to install.
     /// [`ServerError::PermissionDenied`], [`ServerError::DiskFull`] and [`ServerError::Io`]
-    /// name the file; the temporary directory must be one that the server's user may write to.
+    /// name the file; the temporary directory, or else `/tmp` or `/var/tmp`, must be one in which
+    /// the server's user may write, and nobody but root can rename what is another's.
     /// [`ServerError::ServerFailed`] and [`ServerError::ServerNotReady`] have the last lines of
     /// the server's log.
     pub fn start() -> Result<Self, ServerError> {
         let binaries = binaries::find()?;
-        let directory = create_directory()?;
-        let watched = ServerUser::of(&directory)
-            .and_then(|user| Ok((ServerProcess::spawn(&binaries, &directory, &user)?, user)));
-        let (mut process, user) = watched.inspect_err(|_| {
-            // No process will do it, and it is empty.
-            let _ = fs::remove_dir(&directory);
-        })?;
-        prepare_data(&binaries, &directory, &user)?;
-        process.start_server(&directory)?;
-        let host = percent_encoded(&directory);
+        let user = ServerUser::find()?;
+        let parent = directory::temporary(&user)?;
+        for (left_behind, lock) in directory::left_behind(&parent, &user) {
+            processes::clear_away(&left_behind, &lock, &user);
+        }
+        let template = Template::find(&version(&binaries)?, &user);
+        let directory = ServerDirectory::create(&parent, &user)?;
+        let mut processes = Processes::new(user, directory)?;
+        prepare_data(&binaries, template, &processes)?;
+        processes.start(&binaries)?;
+        let host = percent_encoded(processes.path());
         Ok(Self {
             // What the environment says of other servers is overruled.
             url: format!(
                 "postgres://postgres@/?host={host}&hostaddr=&port=5432&options=\
                  &target_session_attrs=any&sslmode=disable&dbname=postgres"
             ),
-            directory,
-            _process: process,
+            processes,
         })
     }
 
@@ -92,71 +90,41 @@ impl TempPostgres {
 
     /// The temporary directory that has the server's data, log and socket.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.processes.path()
     }
-}
-
-/// Makes an empty directory that only its owner can enter.
-fn create_directory() -> Result<PathBuf, ServerError> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let parent = temporary_directory();
-    loop {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = parent.join(format!("diesel_locks-{}-{count}", std::process::id()));
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok(directory),
-            // Left behind by a process that had this one's number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(ServerError::io("create directory", &directory)(error)),
-        }
-    }
-}
-
-/// The system's temporary directory, or `/tmp` where that cannot serve: a socket's path would be
-/// too long in it, or would have a comma, which separates such paths for the server; or the user
-/// whom root has to choose may not make and remove directories in it.
-fn temporary_directory() -> PathBuf {
-    let longest_name = "/diesel_locks-4294967295-4294967295".len();
-    let can_serve = |directory: &PathBuf| {
-        let is_short = directory.as_os_str().len() + longest_name <= LONGEST_DIRECTORY;
-        let has_comma = directory.as_os_str().as_encoded_bytes().contains(&b',');
-        let is_everybodys = fs::metadata(directory)
-            .is_ok_and(|metadata| metadata.uid() != 0 || metadata.mode() & 0o003 == 0o003);
-        is_short && !has_comma && is_everybodys
-    };
-    // The server runs in its own directory, to which a relative path would be another one.
-    fs::canonicalize(env::temp_dir())
-        .ok()
-        .filter(can_serve)
-        .unwrap_or_else(|| "/tmp".into())
 }
 
 /// Puts a data directory in place: a copy of the template, or a new one that becomes it.
-fn prepare_data(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), ServerError> {
-    let data = directory.join("data");
-    let template = template::path(&version(binaries)?, user.own_uid);
-    if let Some(template) = template.as_deref().filter(|template| template.is_dir()) {
-        let mut give_away = |copied: &Path| match user.other {
-            Some((uid, gid)) => chown(copied, Some(uid), Some(gid)),
-            None => Ok(()),
-        };
-        return template::copy(template, &data, &mut give_away)
-            .map_err(ServerError::io("copy the data directory to", &data));
+///
+/// All of it is read and written by the server's user, in whose directory it is.
+fn prepare_data(
+    binaries: &Path,
+    template: Option<Template>,
+    processes: &Processes,
+) -> Result<(), ServerError> {
+    if let Some(template) = &template {
+        let unpack = |archive| tar("-xf", processes).stdin(archive).spawn().ok();
+        if template.unpacked(unpack) {
+            return Ok(());
+        }
+        // What may be there of a broken one.
+        let _ = processes.command("rm").args(["-rf", "data"]).status();
     }
-    initdb(binaries, directory, user)?;
+    initdb(binaries, processes)?;
     if let Some(template) = template {
+        let pack = |file| tar("-cf", processes).arg("data").stdout(file).status();
         // Without a template the next start is slower, and that is all.
-        let _ = template::keep(&data, &template, &directory_name(directory));
+        let _ = template.keep(|file| pack(file).is_ok_and(|status| status.success()));
     }
     Ok(())
 }
 
-fn directory_name(directory: &Path) -> String {
-    directory
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+fn tar(action: &str, processes: &Processes) -> Command {
+    let mut tar = processes.command("tar");
+    tar.args([action, "-"])
+        .env_remove("TAR_OPTIONS")
+        .stderr(Stdio::null());
+    tar
 }
 
 fn version(binaries: &Path) -> Result<String, ServerError> {
@@ -168,10 +136,10 @@ fn version(binaries: &Path) -> Result<String, ServerError> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-fn initdb(binaries: &Path, directory: &Path, user: &ServerUser) -> Result<(), ServerError> {
+fn initdb(binaries: &Path, processes: &Processes) -> Result<(), ServerError> {
     let initdb = binaries.join("initdb");
-    let output = user
-        .command(&initdb, directory)
+    let output = processes
+        .command(&initdb)
         .args([
             "--username=postgres",
             "--auth=trust",

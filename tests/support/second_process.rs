@@ -1,0 +1,123 @@
+//! Tests that play both parts: they start themselves again, with the URL or the directory that the
+//! second process needs in `SECOND_PROCESS`.
+
+use std::env;
+use std::error::Error;
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+
+use diesel_locks_harness::ServerError;
+
+/// What the first process gave to this one, if this is the second.
+pub(crate) fn second_process() -> Option<String> {
+    env::var("SECOND_PROCESS").ok()
+}
+
+/// This test again, as another process.
+pub(crate) struct SecondProcess {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl SecondProcess {
+    pub(crate) fn start(test: &str, given: &str, environment: &[(&str, &Path)]) -> Self {
+        let program = Command::new(env::current_exe().unwrap());
+        Self::run(program, test, given, environment)
+    }
+
+    /// The same, by a command to which the test's name is added.
+    pub(crate) fn run<P: AsRef<OsStr>>(
+        mut program: Command,
+        test: &str,
+        given: &str,
+        environment: &[(&str, P)],
+    ) -> Self {
+        let mut child = program
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env("SECOND_PROCESS", given)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { child, stdout }
+    }
+
+    /// The next word that it says.
+    pub(crate) fn hear(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            let length = self.stdout.read_line(&mut line).unwrap();
+            assert_ne!(length, 0, "the second process has ended");
+            if let Some((_, word)) = line.split_once("second process: ") {
+                return word.trim_end().to_owned();
+            }
+        }
+    }
+
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn succeeds(mut self) {
+        // What it prints at its end has to go somewhere.
+        io::copy(&mut self.stdout, &mut io::sink()).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for SecondProcess {
+    /// Also when the test has failed: whoever waits for its output would wait for ever.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tells the first process.
+pub(crate) fn say(word: &str) {
+    println!("second process: {word}");
+}
+
+/// Holds still until the first process ends this one.
+pub(crate) fn hold_still() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// The whole story of the error that a start ends with in a process with that environment.
+pub(crate) fn start_fails(test: &str, environment: &[(&str, &Path)]) -> String {
+    let mut child = SecondProcess::start(test, "", environment);
+    let mut story = String::new();
+    loop {
+        match child.hear().as_str() {
+            "the end" => break,
+            line => story += &format!("{line}\n"),
+        }
+    }
+    child.succeeds();
+    story
+}
+
+pub(crate) fn tell_story(error: &ServerError) {
+    say(match error {
+        ServerError::NoServerBinaries { .. } => "NoServerBinaries",
+        ServerError::PermissionDenied { .. } => "PermissionDenied",
+        ServerError::ServerFailed { .. } => "ServerFailed",
+        _ => "another error",
+    });
+    // Which is what a test shows that returns it.
+    assert!(format!("{error:?}").starts_with(&error.to_string()));
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        error.to_string().lines().for_each(say);
+        cause = error.source();
+    }
+    say("the end");
+}
