@@ -110,6 +110,7 @@ where
     T: QueryFragment<Pg>,
     W: WhatToDo,
 {
+    #[inline(always)]
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(S::SQL);
         self.tables.walk_ast(out.reborrow())?;
@@ -164,8 +165,12 @@ macro_rules! things_to_do {
         impl WhatToDo for $name {}
 
         impl QueryFragment<Pg> for $name {
+            // Diesel walks through a query several times for each run.
+            #[inline(always)]
             fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-                out.push_sql($sql);
+                if !$sql.is_empty() {
+                    out.push_sql($sql);
+                }
                 Ok(())
             }
         }

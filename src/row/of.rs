@@ -13,6 +13,7 @@ use crate::sql::as_sql;
 pub struct AllTables;
 
 impl QueryFragment<Pg> for AllTables {
+    #[inline(always)]
     fn walk_ast<'b>(&'b self, _out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         Ok(())
     }
