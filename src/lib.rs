@@ -144,6 +144,7 @@ pub use crossbeam::channel;
 pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
+pub use lock_timeout::LockTimeoutExt;
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying, TransactionError};
@@ -158,9 +159,9 @@ pub use wrapped::{condition, is_contention, is_retryable};
 /// They have to be named only by code that is generic over them.
 pub mod row_lock {
     pub use crate::row::{
-        AllTables, AlreadyLocked, Boxed, BoxedAndLocked, ForKeyShare, ForNoKeyUpdate, ForShare,
-        ForUpdate, LockRows, Locked, LockedTables, NoWait, Of, One, Several, SkipLocked, Strength,
-        Unlocked, Waiting, WhatToDo,
+        AllTables, AlreadyLocked, Appended, Base, Behind, Boxed, ByDiesel, ForKeyShare,
+        ForNoKeyUpdate, ForShare, ForUpdate, LockRows, Locked, LockedQuery, LockedTables, NoWait,
+        Of, One, Several, SkipLocked, Strength, Unlocked, Waiting, WhatToDo,
     };
 }
 
@@ -168,7 +169,9 @@ pub mod row_lock {
 pub mod prelude {
     #[cfg(feature = "r2d2")]
     pub use crate::PoolLockExt;
-    pub use crate::{AdvisoryLockExt, RetryExt, RowLockDsl, RowLockExt, TableLockExt};
+    pub use crate::{
+        AdvisoryLockExt, LockTimeoutExt, RetryExt, RowLockDsl, RowLockExt, TableLockExt,
+    };
 }
 
 /// The README's examples.

@@ -1,16 +1,17 @@
 //! The one place that sets PostgreSQL's time limits for a lock, and puts back what was in force,
-//! in the words of whoever set it. If what runs under a limit fails, the rollback of the
-//! transaction, or of the statement alone, puts it back.
+//! in the words of whoever set it. If what runs under a limit fails on the server, the rollback of
+//! the transaction, or of the statement alone, puts it back.
 
 use std::time::{Duration, Instant};
 
 use diesel::RunQueryDsl;
-use diesel::connection::LoadConnection;
+use diesel::connection::{Connection, LoadConnection};
 use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::Text;
+use diesel::result::{Error, QueryResult};
+use diesel::sql_types::{Bool, Nullable, Text};
 
-use crate::{LockError, Wait};
+use crate::{LockError, Wait, transaction};
 
 /// `timeout` in whole milliseconds that PostgreSQL can hold, none of them zero.
 pub(crate) fn milliseconds(timeout: Duration) -> i64 {
@@ -46,37 +47,74 @@ pub(crate) fn batch_call_within(timeout: Duration, call: &str) -> String {
     )
 }
 
-/// Sets `lock_timeout`, for each wait, and `statement_timeout`, for all of them, unless that is
-/// shorter already. A text, of no meaning.
-fn set(milliseconds: i64) -> String {
+/// Sets `lock_timeout`, for each wait, and, where it is for the `whole` call, `statement_timeout`
+/// for all of them, unless that is shorter already: the columns of a `SELECT` from [`before`].
+const SET: &str = "pg_catalog.set_config('lock_timeout', timeout, true), \
+     CASE WHEN whole AND NOT (statement_timeout::interval OPERATOR(pg_catalog.>) '0'::interval \
+     AND statement_timeout::interval OPERATOR(pg_catalog.<) timeout::interval) \
+     THEN pg_catalog.set_config('statement_timeout', timeout, true) END";
+
+/// What is in force, beside the `timeout` that shall be, and whether it is for the whole call.
+/// Read first, because `OFFSET` keeps the planner from making one of the two `SELECT`s.
+const BEFORE: [&str; 3] = [
+    " FROM (SELECT pg_catalog.current_setting('lock_timeout') AS lock_timeout, \
+     pg_catalog.current_setting('statement_timeout') AS statement_timeout, ",
+    " AS timeout, ",
+    " AS whole OFFSET 0) AS before",
+];
+
+/// `timeout` with a unit, as a setting and as an interval.
+fn with_unit(timeout: Duration) -> String {
+    format!("{}ms", milliseconds(timeout))
+}
+
+/// The first statement of a batch inside a transaction, that limits what follows it until
+/// [`RESTORE`]. What the limits were waits in settings of this crate's own.
+fn limit(timeout: Duration, whole: bool) -> String {
+    let [from, as_timeout, end] = BEFORE;
     format!(
-        "CASE WHEN pg_catalog.set_config('lock_timeout', '{milliseconds}', true) IS NULL \
-         OR (pg_catalog.current_setting('statement_timeout')::interval \
-         OPERATOR(pg_catalog.>) '0'::interval \
-         AND pg_catalog.current_setting('statement_timeout')::interval \
-         OPERATOR(pg_catalog.<) '{milliseconds} ms'::interval) THEN '' \
-         ELSE pg_catalog.set_config('statement_timeout', '{milliseconds}', true) END"
+        "SELECT pg_catalog.set_config('diesel_locks.lock_timeout', lock_timeout, true), \
+         pg_catalog.set_config('diesel_locks.statement_timeout', statement_timeout, true), \
+         {SET}{from}'{}'::pg_catalog.text{as_timeout}{whole}{end}",
+        with_unit(timeout)
     )
 }
 
+/// The last statement of what [`limit`] begins.
+const RESTORE: &str = "SELECT pg_catalog.set_config('lock_timeout', \
+     pg_catalog.current_setting('diesel_locks.lock_timeout'), true), \
+     pg_catalog.set_config('statement_timeout', \
+     pg_catalog.current_setting('diesel_locks.statement_timeout'), true)";
+
 /// `statement` as a batch, inside a transaction, for at most `timeout`.
-///
-/// What the limits were waits in settings of this crate's own.
 pub(crate) fn batch_within(timeout: Duration, statement: &str) -> String {
-    format!(
-        "SELECT pg_catalog.set_config('diesel_locks.lock_timeout', \
-         pg_catalog.current_setting('lock_timeout'), true), \
-         pg_catalog.set_config('diesel_locks.statement_timeout', \
-         pg_catalog.current_setting('statement_timeout'), true), {}; {statement}; \
-         SELECT pg_catalog.set_config('lock_timeout', \
-         pg_catalog.current_setting('diesel_locks.lock_timeout'), true), \
-         pg_catalog.set_config('statement_timeout', \
-         pg_catalog.current_setting('diesel_locks.statement_timeout'), true)",
-        set(milliseconds(timeout)),
-    )
+    format!("{}; {statement}; {RESTORE}", limit(timeout, true))
+}
+
+/// Runs `work`, which takes a lock with `NOWAIT`, in a savepoint of its own, and gives `None` if
+/// another session is in the way, without waiting for what `NOWAIT` does not cover, such as the
+/// table of a row.
+///
+/// Two round trips beside those of `work`.
+pub(crate) fn attempt<C, T>(
+    conn: &mut C,
+    work: impl FnOnce(&mut C) -> Result<T, LockError>,
+) -> Result<Option<T>, LockError>
+where
+    C: Connection<Backend = Pg>,
+{
+    // The shortest that PostgreSQL has.
+    let limit = limit(Duration::ZERO, false);
+    match transaction::savepoint_with(conn, &limit, RESTORE, work) {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.is_contention() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Runs `work`, inside a transaction, for at most `timeout`.
+///
+/// Two round trips beside those of `work`.
 pub(crate) fn within<C, T>(
     conn: &mut C,
     timeout: Duration,
@@ -85,22 +123,126 @@ pub(crate) fn within<C, T>(
 where
     C: LoadConnection<Backend = Pg>,
 {
-    let set = set(milliseconds(timeout));
-    let (lock_timeout, statement_timeout, _) = sql::<(Text, Text, Text)>(&format!(
-        "SELECT before.*, {set} FROM (SELECT pg_catalog.current_setting('lock_timeout'), \
-         pg_catalog.current_setting('statement_timeout') OFFSET 0) AS before"
-    ))
-    .get_result::<(String, String, String)>(conn)?;
+    let before = Limits::set(conn, timeout, true)?;
     let clock = Clock::start(Wait::Timeout(timeout));
-    let done = work(conn).map_err(|error| clock.explain(error))?;
-    sql::<(Text, Text)>("SELECT pg_catalog.set_config('lock_timeout', ")
-        .bind::<Text, _>(lock_timeout)
-        .sql(", true), pg_catalog.set_config('statement_timeout', ")
-        .bind::<Text, _>(statement_timeout)
-        .sql(", true)")
-        .execute(conn)?;
-    Ok(done)
+    match work(conn).map_err(|error| clock.explain(error)) {
+        // Not of the server, such as rows that can't be read: the transaction goes on.
+        Err(LockError::Database(error)) if !matches!(error, Error::DatabaseError(..)) => {
+            before.restore_after(conn, Err(error.into()))
+        }
+        Err(error) => Err(error),
+        done => before.restore_after(conn, done),
+    }
 }
+
+/// The limits that were in force.
+struct Limits {
+    lock_timeout: String,
+    statement_timeout: String,
+}
+
+impl Limits {
+    /// Sets new ones, `lock_timeout` for each wait, and, for the `whole` call, `statement_timeout`.
+    fn set<C>(conn: &mut C, timeout: Duration, whole: bool) -> QueryResult<Self>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let [from, as_timeout, end] = BEFORE;
+        let (lock_timeout, statement_timeout, _, _) =
+            sql::<(Text, Text, Text, Nullable<Text>)>("SELECT lock_timeout, statement_timeout, ")
+                .sql(SET)
+                .sql(from)
+                .bind::<Text, _>(with_unit(timeout))
+                .sql(as_timeout)
+                .bind::<Bool, _>(whole)
+                .sql(end)
+                .get_result::<(String, String, String, Option<String>)>(conn)?;
+        Ok(Self {
+            lock_timeout,
+            statement_timeout,
+        })
+    }
+
+    /// Puts them back. Where that is not granted any more because what was `done` has failed, the
+    /// rollback that must follow does it.
+    fn restore_after<C, T, E>(self, conn: &mut C, done: Result<T, E>) -> Result<T, E>
+    where
+        C: LoadConnection<Backend = Pg>,
+        E: From<LockError>,
+    {
+        let restored = sql::<(Text, Text)>("SELECT pg_catalog.set_config('lock_timeout', ")
+            .bind::<Text, _>(self.lock_timeout)
+            .sql(", true), pg_catalog.set_config('statement_timeout', ")
+            .bind::<Text, _>(self.statement_timeout)
+            .sql(", true)")
+            .execute(conn);
+        let done = done?;
+        restored.map_err(LockError::from)?;
+        Ok(done)
+    }
+}
+
+/// A limit on every wait for a lock, on a connection.
+///
+/// ```
+/// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+/// use std::time::Duration;
+///
+/// use diesel::prelude::*;
+/// use diesel_locks::{LockError, prelude::*};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = database()?;
+/// # let conn = &mut PgConnection::establish(database.url())?;
+/// conn.transaction::<_, LockError, _>(|conn| {
+///     // Waits neither for a row nor, where an `ALTER TABLE` runs, for a table.
+///     conn.with_lock_timeout(Duration::from_millis(1), |conn| {
+///         let job = jobs::table.select(jobs::id).limit(1);
+///         let job = conn.select_for_update_skip_locked::<i32, _>(job)?;
+///         conn.get_for_update_nowait::<i64, _>(accounts::table.find(1).select(accounts::balance))
+///             .map(|balance| assert_eq!((job, balance), (vec![], 100)))
+///     })
+/// })?;
+/// # Ok(())
+/// # }
+/// ```
+pub trait LockTimeoutExt: LoadConnection<Backend = Pg> + Sized {
+    /// Runs `work` with PostgreSQL's [`lock_timeout`] at `timeout`, which is for each wait for a
+    /// lock: of a row, of its table, of any other, by whichever statement. Afterwards it is as it
+    /// was.
+    ///
+    /// Two round trips beside those of `work`, whatever the number of locks. Whole milliseconds,
+    /// rounded up: see [`Wait::Timeout`].
+    ///
+    /// # Transactions
+    ///
+    /// One must be open, and one that Diesel knows of. An error of the server in `work` leaves it
+    /// aborted, as ever: pass the error on, and the rollback puts the setting back.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, of which [`LockError::Timeout`] says that a wait took so long, though not
+    /// for what. [`LockError::NotInTransaction`]: no transaction is open; `work` was not run, and
+    /// nothing was sent. [`LockError::TransactionAborted`]: a statement of `work` has failed, and
+    /// `work` has kept that to itself.
+    ///
+    /// [`lock_timeout`]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT
+    fn with_lock_timeout<T, E>(
+        &mut self,
+        timeout: Duration,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError>,
+    {
+        transaction::require(self)?;
+        let before = Limits::set(self, timeout, false).map_err(LockError::from)?;
+        let done = work(self);
+        before.restore_after(self, done)
+    }
+}
+
+impl<C: LoadConnection<Backend = Pg>> LockTimeoutExt for C {}
 
 /// Tells whose time was over when a statement that this crate has limited has failed.
 pub(crate) struct Clock {

@@ -105,10 +105,40 @@ where
         let _ = conn.batch_execute("ROLLBACK");
         return Err(error);
     }
+    change_depth(conn, TransactionDepthChange::IncreaseDepth)
+}
+
+/// Runs `work` in a savepoint, as Diesel's `transaction` does, with `first` in the round trip that
+/// makes it, and `last` in that of its release.
+pub(crate) fn savepoint_with<C, T>(
+    conn: &mut C,
+    first: &str,
+    last: &str,
+    work: impl FnOnce(&mut C) -> Result<T, LockError>,
+) -> Result<T, LockError>
+where
+    C: Connection<Backend = Pg>,
+{
+    let depth = depth(conn)?.ok_or(LockError::NotInTransaction)?;
+    conn.batch_execute(&format!("SAVEPOINT diesel_savepoint_{depth}; {first}"))?;
+    change_depth(conn, TransactionDepthChange::IncreaseDepth)?;
+    let done = work(conn).and_then(|done| {
+        conn.batch_execute(&format!(
+            "RELEASE SAVEPOINT diesel_savepoint_{depth}; {last}"
+        ))?;
+        change_depth(conn, TransactionDepthChange::DecreaseDepth)?;
+        Ok(done)
+    });
+    match done {
+        Ok(done) => Ok(done),
+        Err(error) => end(conn, Err(error)),
+    }
+}
+
+/// Tells Diesel of what it has not sent itself.
+fn change_depth<C: Connection>(conn: &mut C, change: TransactionDepthChange) -> QueryResult<()> {
     match C::TransactionManager::transaction_manager_status_mut(conn) {
-        TransactionManagerStatus::Valid(status) => {
-            status.change_transaction_depth(TransactionDepthChange::IncreaseDepth)
-        }
+        TransactionManagerStatus::Valid(status) => status.change_transaction_depth(change),
         TransactionManagerStatus::InError => Err(Error::BrokenTransactionManager),
     }
 }

@@ -168,6 +168,80 @@ fn two_clauses_lock_two_tables_in_two_ways() {
 }
 
 #[test]
+fn a_third_clause_takes_the_place_of_none() {
+    let clauses = [
+        RowLock::for_update(),
+        RowLock::for_update(),
+        RowLock::for_update(),
+    ];
+    let [first, second, third] = clauses.map(|lock| lock.of(accounts::table).skip_locked());
+    let sql = " FOR UPDATE OF \"accounts\" SKIP LOCKED".repeat(3);
+    let thrice = (accounts::table.lock_rows(first).lock_rows(second)).lock_rows(third);
+    assert_eq!(clause(&thrice), sql);
+    let boxed = accounts::table.into_boxed::<Pg>();
+    let thrice = boxed.lock_rows(first).lock_rows(second).lock_rows(third);
+    assert_eq!(clause(&thrice), sql);
+    // Nor of what Diesel's own methods have put there.
+    let two = (accounts::table.for_update().skip_locked()).lock_rows(RowLock::for_share());
+    assert_eq!(clause(&two), " FOR UPDATE SKIP LOCKED FOR SHARE");
+}
+
+#[test]
+fn nowait_is_for_each_clause_and_skip_locked_stays_for_a_try() {
+    let database = database();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    here.batch_execute("INSERT INTO jobs (account_id, payload) VALUES (1, 'pay')")
+        .unwrap();
+    here.begin_test_transaction().unwrap();
+    there.begin_test_transaction().unwrap();
+    let query = || accounts::table.inner_join(jobs::table).select(accounts::id);
+    let (update, share) = (
+        RowLock::for_update().of(accounts::table),
+        RowLock::for_share().of(jobs::table),
+    );
+    macro_rules! refused {
+        ($query:expr) => {
+            let refused = there.transaction(|there| there.execute_locked_nowait($query));
+            assert!(
+                matches!(refused, Err(LockError::NotAvailable { .. })),
+                "{refused:?}"
+            );
+        };
+    }
+    here.transaction::<_, LockError, _>(|here| {
+        here.execute_for_update(accounts::table)?;
+        refused!(query().lock_rows(update).lock_rows(share));
+        refused!(query().lock_rows(share).lock_rows(update));
+        refused!(query().into_boxed().lock_rows(update).lock_rows(share));
+        refused!(query().into_boxed().lock_rows(share).lock_rows(update));
+        refused!(query().for_update());
+        refused!(query().for_update().skip_locked());
+        Ok(())
+    })
+    .unwrap();
+    here.batch_execute("ROLLBACK; BEGIN").unwrap();
+    here.execute_for_update(accounts::table.find(1)).unwrap();
+    let left = accounts::table.select(accounts::id);
+    let skip = left.lock_rows(RowLock::for_update().skip_locked());
+    assert_eq!(there.select_locked::<i32, _>(skip).unwrap(), [2]);
+    assert_eq!(
+        there.try_select_locked::<i32, _>(skip).unwrap(),
+        Some(vec![2])
+    );
+    let timeout = std::time::Duration::from_secs(60);
+    let skipped = there.select_locked_timeout::<i32, _>(skip, timeout);
+    assert_eq!(skipped.unwrap(), [2]);
+    let nowait = left.lock_rows(RowLock::for_update().nowait());
+    assert_eq!(there.try_select_locked::<i32, _>(nowait).unwrap(), None);
+    assert_eq!(
+        there
+            .try_select_locked::<i32, _>(left.for_update())
+            .unwrap(),
+        None
+    );
+}
+
+#[test]
 fn a_locked_query_is_a_subquery() {
     let database = database();
     let conn = &mut connect(&database);

@@ -8,7 +8,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, TableLockMode, Wait};
+use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode, Wait};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use support::proxy::Proxy;
 use support::schema::{accounts, jobs};
@@ -166,4 +166,52 @@ fn tables_are_locked_in_one_round_trip_and_tried_in_three() {
     }
     let flights = proxy.count(|| assert!(conn.try_lock_table(both, mode).unwrap()));
     assert_eq!(flights, 3);
+}
+
+#[test]
+fn a_row_lock_costs_no_more_than_the_select_and_two_for_a_limit() {
+    let proxy = Counted::start();
+    let conn = &mut proxy.connect();
+    support::migrate(conn);
+    conn.begin_test_transaction().unwrap();
+    let all = || accounts::table.select(accounts::id);
+    let shared = || all().lock_rows(RowLock::for_share());
+    macro_rules! costs {
+        ($count:literal: $($work:expr;)*) => {$(
+            let count = proxy.count(|| { $work(&mut *conn).unwrap(); });
+            assert_eq!(count, $count, "{}", stringify!($work));
+        )*};
+    }
+    type Conn<'a> = &'a mut PgConnection;
+    costs! { 1:
+        |conn: Conn<'_>| all().load::<i32>(conn);
+        |conn: Conn<'_>| conn.select_for_update::<i32, _>(all());
+        |conn: Conn<'_>| conn.select_for_update_nowait::<i32, _>(all());
+        |conn: Conn<'_>| conn.get_for_update_nowait::<i32, _>(all());
+        |conn: Conn<'_>| conn.execute_for_update_nowait(all());
+        |conn: Conn<'_>| conn.select_for_update_skip_locked::<i32, _>(all());
+        |conn: Conn<'_>| conn.select_locked_nowait::<i32, _>(shared());
+        |conn: Conn<'_>| conn.execute_locked(shared());
+    }
+    // A timeout of its own at each call, and no statement that is prepared anew.
+    let mut milliseconds = 60_000;
+    let mut timeout = || {
+        milliseconds += 1;
+        Duration::from_millis(milliseconds)
+    };
+    costs! { 3:
+        |conn: Conn<'_>| conn.select_for_update_timeout::<i32, _>(all(), timeout());
+        |conn: Conn<'_>| conn.execute_locked_timeout(shared(), timeout());
+        |conn: Conn<'_>| conn.try_select_for_update::<i32, _>(all());
+        |conn: Conn<'_>| conn.try_execute_locked(shared());
+        |conn: Conn<'_>| conn.with_lock_timeout(timeout(), |conn| {
+            conn.select_for_update_nowait::<i32, _>(all())
+        });
+    }
+    // A refusal, too: the rollback to the savepoint is the third.
+    let mut elsewhere = PgConnection::establish(proxy.server.url()).unwrap();
+    conn.batch_execute("ROLLBACK; BEGIN").unwrap();
+    elsewhere.begin_test_transaction().unwrap();
+    elsewhere.execute_for_update(accounts::table).unwrap();
+    costs! { 3: |conn: Conn<'_>| conn.try_execute_for_update(all()); }
 }

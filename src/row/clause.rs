@@ -5,6 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
 use super::of::{AllTables, LockedTables, Of};
+use super::sealed::Sealed;
 
 /// PostgreSQL's locking clause: `FOR UPDATE OF accounts SKIP LOCKED` and the like.
 ///
@@ -24,10 +25,11 @@ use super::of::{AllTables, LockedTables, Of};
 /// [*The Locking Clause*]: https://www.postgresql.org/docs/current/sql-select.html#SQL-FOR-UPDATE-SHARE
 /// [*Row-Level Locks*]: https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-ROWS
 #[derive(Debug, Clone, Copy)]
+#[must_use = "it locks nothing until it is put on a query"]
 pub struct RowLock<S, T = AllTables, W = Waiting> {
     strength: PhantomData<S>,
     tables: T,
-    what_to_do: PhantomData<W>,
+    what_to_do: W,
 }
 
 impl<S: Strength> RowLock<S> {
@@ -35,7 +37,7 @@ impl<S: Strength> RowLock<S> {
         Self {
             strength: PhantomData,
             tables: AllTables,
-            what_to_do: PhantomData,
+            what_to_do: Waiting,
         }
     }
 }
@@ -77,26 +79,28 @@ impl<S, T, W> RowLock<S, T, W> {
         RowLock {
             strength: PhantomData,
             tables: Of::new(tables),
-            what_to_do: PhantomData,
+            what_to_do: self.what_to_do,
         }
     }
 
     /// `NOWAIT`: fails at once if another transaction has locked one of the rows.
     pub fn nowait(self) -> RowLock<S, T, NoWait> {
-        RowLock {
-            strength: PhantomData,
-            tables: self.tables,
-            what_to_do: PhantomData,
-        }
+        self.split(NoWait).0
     }
 
     /// `SKIP LOCKED`: leaves out the rows that another transaction has locked.
     pub fn skip_locked(self) -> RowLock<S, T, SkipLocked> {
-        RowLock {
+        self.split(SkipLocked).0
+    }
+
+    /// With another thing to do about locked rows, and the one that it had.
+    pub(super) fn split<V>(self, what_to_do: V) -> (RowLock<S, T, V>, W) {
+        let lock = RowLock {
             strength: PhantomData,
             tables: self.tables,
-            what_to_do: PhantomData,
-        }
+            what_to_do,
+        };
+        (lock, self.what_to_do)
     }
 }
 
@@ -106,11 +110,11 @@ where
     T: QueryFragment<Pg>,
     W: WhatToDo,
 {
+    #[inline(always)]
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(S::SQL);
         self.tables.walk_ast(out.reborrow())?;
-        out.push_sql(W::SQL);
-        Ok(())
+        self.what_to_do.walk_ast(out)
     }
 }
 
@@ -121,35 +125,60 @@ impl<S: 'static, T: 'static, W: 'static> QueryId for RowLock<S, T, W> {
 }
 
 /// How strong a [`RowLock`] is.
-pub trait Strength: 'static {
+pub trait Strength: Sealed + 'static {
     #[doc(hidden)]
     const SQL: &'static str;
 }
 
 /// What a [`RowLock`] does about rows that another transaction has locked.
-pub trait WhatToDo: 'static {
-    #[doc(hidden)]
-    const SQL: &'static str;
-}
+pub trait WhatToDo: Sealed + QueryFragment<Pg> + QueryId + 'static {}
 
-macro_rules! markers {
-    ($($trait:ident, $name:ident, $sql:literal, $doc:literal;)*) => {$(
+macro_rules! strengths {
+    ($($name:ident, $sql:literal, $doc:literal;)*) => {$(
         #[doc = $doc]
         #[derive(Debug, Clone, Copy)]
         pub enum $name {}
 
-        impl $trait for $name {
+        impl Sealed for $name {}
+
+        impl Strength for $name {
             const SQL: &'static str = $sql;
         }
     )*};
 }
 
-markers! {
-    Strength, ForUpdate, " FOR UPDATE", "The strength of [`RowLock::for_update`].";
-    Strength, ForNoKeyUpdate, " FOR NO KEY UPDATE", "The strength of [`RowLock::for_no_key_update`].";
-    Strength, ForShare, " FOR SHARE", "The strength of [`RowLock::for_share`].";
-    Strength, ForKeyShare, " FOR KEY SHARE", "The strength of [`RowLock::for_key_share`].";
-    WhatToDo, Waiting, "", "A [`RowLock`] that waits for other transactions.";
-    WhatToDo, NoWait, " NOWAIT", "A [`RowLock`] after [`nowait`](RowLock::nowait).";
-    WhatToDo, SkipLocked, " SKIP LOCKED", "A [`RowLock`] after [`skip_locked`](RowLock::skip_locked).";
+strengths! {
+    ForUpdate, " FOR UPDATE", "The strength of [`RowLock::for_update`].";
+    ForNoKeyUpdate, " FOR NO KEY UPDATE", "The strength of [`RowLock::for_no_key_update`].";
+    ForShare, " FOR SHARE", "The strength of [`RowLock::for_share`].";
+    ForKeyShare, " FOR KEY SHARE", "The strength of [`RowLock::for_key_share`].";
+}
+
+macro_rules! things_to_do {
+    ($($name:ident, $sql:literal, $doc:literal;)*) => {$(
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy, QueryId)]
+        pub struct $name;
+
+        impl Sealed for $name {}
+
+        impl WhatToDo for $name {}
+
+        impl QueryFragment<Pg> for $name {
+            // Diesel walks through a query several times for each run.
+            #[inline(always)]
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+                if !$sql.is_empty() {
+                    out.push_sql($sql);
+                }
+                Ok(())
+            }
+        }
+    )*};
+}
+
+things_to_do! {
+    Waiting, "", "A [`RowLock`] that waits for other transactions.";
+    NoWait, " NOWAIT", "A [`RowLock`] after [`nowait`](RowLock::nowait).";
+    SkipLocked, " SKIP LOCKED", "A [`RowLock`] after [`skip_locked`](RowLock::skip_locked).";
 }

@@ -1,7 +1,12 @@
+use std::marker::PhantomData;
+
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::query_dsl::methods::{LimitDsl, LockingDsl, ModifyLockDsl};
-use diesel::{QueryResult, RunQueryDsl};
+use diesel::query_builder::QueryFragment;
+use diesel::query_dsl::methods::{LockingDsl, ModifyLockDsl};
+
+use super::clause::{NoWait, RowLock, Strength, Waiting, WhatToDo};
+use super::locked::{Appended, Base, ByDiesel, Locked, LockedQuery};
+use super::sealed::Seal;
 
 /// Row locks on a query.
 ///
@@ -53,25 +58,28 @@ pub trait RowLockDsl: Sized {
     /// PostgreSQL refuses does not compile for `DISTINCT`, `GROUP BY` and set operations, unless
     /// the query is boxed, and is an error of the server for all else, such as aggregates.
     ///
-    /// ```compile_fail
+    /// ```compile_fail,E0277
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
     /// use diesel::prelude::*;
     /// use diesel_locks::{RowLock, prelude::*};
     ///
     /// # fn main() {
     /// // error: the rows of `SelectStatement<…>` cannot be locked
-    /// accounts::table.select(accounts::owner).distinct().lock_rows(RowLock::for_update());
+    /// let owners = accounts::table.select(accounts::owner).distinct();
+    /// let owners = owners.lock_rows(RowLock::for_update());
     /// # }
     /// ```
     ///
     /// The query runs as any other of Diesel's, with Diesel's errors. Outside a transaction its
     /// locks are gone when it ends;
     /// [`select_locked`](crate::RowLockExt::select_locked) checks that, and has typed errors.
+    /// Diesel's own methods go on from there, but not from a second clause, nor from one on a
+    /// boxed query.
     fn lock_rows<L, How>(self, lock: L) -> Self::Output
     where
         Self: LockRows<L, How>,
     {
-        self.add(lock)
+        self.add(lock, Seal)
     }
 }
 
@@ -87,95 +95,59 @@ impl<Q> RowLockDsl for Q {}
 )]
 pub trait LockRows<L, How> {
     /// The query with its locking clause.
-    type Output;
+    type Output: LockedQuery<Self::Locked, Nowait = Self::Nowait>;
+
+    /// The same, with `NOWAIT`.
+    #[doc(hidden)]
+    type Nowait;
+
+    /// Where the clause is.
+    #[doc(hidden)]
+    type Locked;
 
     #[doc(hidden)]
-    fn add(self, lock: L) -> Self::Output;
+    fn add(self, lock: L, _: Seal) -> Self::Output;
 }
 
 /// A table, an alias or a select without a locking clause, for [`LockRows`].
 #[derive(Debug, Clone, Copy)]
 pub enum Unlocked {}
 
-impl<Q: LockingDsl<L>, L> LockRows<L, Unlocked> for Q {
-    type Output = <Q as LockingDsl<L>>::Output;
-
-    fn add(self, lock: L) -> Self::Output {
-        self.with_lock(lock)
-    }
-}
-
-/// A select that has a locking clause, for [`LockRows`].
-#[derive(Debug, Clone, Copy)]
-pub enum AlreadyLocked {}
-
-impl<Q: ModifyLockDsl<L>, L> LockRows<L, AlreadyLocked> for Q {
-    type Output = <Q as ModifyLockDsl<L>>::Output;
-
-    fn add(self, lock: L) -> Self::Output {
-        // Diesel writes its modifier where a second clause belongs.
-        self.modify_lock(lock)
-    }
-}
-
-/// A boxed select without a locking clause, for [`LockRows`].
-#[derive(Debug, Clone, Copy)]
-pub enum Boxed {}
-
-impl<Q: Query + QueryId<QueryId = ()>, L> LockRows<L, Boxed> for Q {
-    type Output = Locked<Q, L>;
-
-    fn add(self, lock: L) -> Self::Output {
-        Locked::new(self, lock)
-    }
-}
-
-/// A select with a locking clause behind it, where Diesel has no place for one of its own.
-#[derive(Debug, Clone, Copy, QueryId)]
-pub struct Locked<Q, L> {
-    query: Q,
-    lock: L,
-}
-
-impl<Q, L> Locked<Q, L> {
-    pub(super) fn new(query: Q, lock: L) -> Self {
-        Self { query, lock }
-    }
-}
-
-impl<Q, L> QueryFragment<Pg> for Locked<Q, L>
+impl<Q, S, T, W> LockRows<RowLock<S, T, W>, Unlocked> for Q
 where
-    Q: QueryFragment<Pg>,
-    L: QueryFragment<Pg>,
+    Q: LockingDsl<RowLock<S, T>>,
+    <Q as LockingDsl<RowLock<S, T>>>::Output: ModifyLockDsl<W>,
+    Modified<<Q as LockingDsl<RowLock<S, T>>>::Output, W>: LockedQuery<ByDiesel>,
 {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        self.query.walk_ast(out.reborrow())?;
-        self.lock.walk_ast(out)
+    type Output = Modified<<Q as LockingDsl<RowLock<S, T>>>::Output, W>;
+    type Nowait = <Self::Output as LockedQuery<ByDiesel>>::Nowait;
+    type Locked = ByDiesel;
+
+    fn add(self, lock: RowLock<S, T, W>, _: Seal) -> Self::Output {
+        // In Diesel's place for it, `NOWAIT` can take the place of what is there.
+        let (lock, what_to_do) = lock.split(Waiting);
+        self.with_lock(lock).modify_lock(what_to_do)
     }
 }
 
-/// A boxed select that has a locking clause, for [`LockRows`].
+type Modified<Q, W> = <Q as ModifyLockDsl<W>>::Output;
+
+/// A boxed query, or one that has a locking clause, for [`LockRows`].
 #[derive(Debug, Clone, Copy)]
-pub enum BoxedAndLocked {}
+pub struct Behind<How>(PhantomData<How>);
 
-impl<Q, L, M> LockRows<M, BoxedAndLocked> for Locked<Q, L> {
-    type Output = Locked<Self, M>;
+impl<Q, S, T, W, How> LockRows<RowLock<S, T, W>, Behind<How>> for Q
+where
+    Q: Base<How>,
+    S: Strength,
+    T: QueryFragment<Pg> + 'static,
+    W: WhatToDo,
+{
+    type Output = Locked<Q, RowLock<S, T, W>>;
+    type Nowait = Locked<Q::Nowait, RowLock<S, T, NoWait>>;
+    type Locked = Appended<How>;
 
-    fn add(self, lock: M) -> Self::Output {
+    fn add(self, lock: RowLock<S, T, W>, _: Seal) -> Self::Output {
         Locked::new(self, lock)
     }
 }
-
-impl<Q: Query, L> Query for Locked<Q, L> {
-    type SqlType = Q::SqlType;
-}
-
-impl<Q: LimitDsl, L> LimitDsl for Locked<Q, L> {
-    type Output = Locked<Q::Output, L>;
-
-    fn limit(self, limit: i64) -> Self::Output {
-        Locked::new(self.query.limit(limit), self.lock)
-    }
-}
-
-impl<Q, L, C> RunQueryDsl<C> for Locked<Q, L> {}

@@ -5,6 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::query_source::QuerySource;
 
+use super::sealed::Seal;
 use crate::sql::as_sql;
 
 /// A [`RowLock`](crate::RowLock) on the rows of all tables of the query.
@@ -12,6 +13,7 @@ use crate::sql::as_sql;
 pub struct AllTables;
 
 impl QueryFragment<Pg> for AllTables {
+    #[inline(always)]
     fn walk_ast<'b>(&'b self, _out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         Ok(())
     }
@@ -36,7 +38,7 @@ impl<T, How> Of<T, How> {
 impl<T: LockedTables<How>, How> QueryFragment<Pg> for Of<T, How> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(" OF ");
-        for (count, sql) in self.tables.as_sql()?.iter().enumerate() {
+        for (count, sql) in self.tables.as_sql(Seal)?.iter().enumerate() {
             if count > 0 {
                 out.push_sql(", ");
             }
@@ -57,7 +59,7 @@ impl<T: LockedTables<How>, How> QueryFragment<Pg> for Of<T, How> {
 pub trait LockedTables<How> {
     /// Each of them, as it stands in a `FROM`.
     #[doc(hidden)]
-    fn as_sql(&self) -> QueryResult<Vec<String>>;
+    fn as_sql(&self, _: Seal) -> QueryResult<Vec<String>>;
 }
 
 /// One table or alias, for [`LockedTables`].
@@ -65,7 +67,7 @@ pub trait LockedTables<How> {
 pub enum One {}
 
 impl<T: QuerySource + QueryFragment<Pg>> LockedTables<One> for T {
-    fn as_sql(&self) -> QueryResult<Vec<String>> {
+    fn as_sql(&self, _: Seal) -> QueryResult<Vec<String>> {
         Ok(vec![as_sql(self)?])
     }
 }
@@ -77,7 +79,7 @@ pub enum Several {}
 macro_rules! tuples {
     ($($($table:ident)*;)*) => {$(
         impl<$($table: QuerySource + QueryFragment<Pg>),*> LockedTables<Several> for ($($table,)*) {
-            fn as_sql(&self) -> QueryResult<Vec<String>> {
+            fn as_sql(&self, _: Seal) -> QueryResult<Vec<String>> {
                 #[expect(non_snake_case, reason = "named after their types")]
                 let ($($table,)*) = self;
                 Ok(vec![$(as_sql($table)?),*])

@@ -36,6 +36,19 @@ fn rows(conn: &mut PgConnection) -> Result<(), LockError> {
     conn.select_locked::<i32, _>(ids().lock_rows(RowLock::for_share().nowait()))?;
     let of = RowLock::for_key_share().of(accounts::table).skip_locked();
     conn.select_locked::<i32, _>(ids().lock_rows(of))?;
+    let one = || ids().filter(accounts::id.is_not_null()).limit(1);
+    for wait in [Wait::Block, Wait::NoWait, Wait::Timeout(LONG)] {
+        let shared = || one().lock_rows(RowLock::for_share());
+        conn.select_for_update_wait::<i32, _>(ids(), wait)?;
+        conn.get_for_update_wait::<i32, _>(one(), wait)?;
+        conn.execute_for_update_wait(ids(), wait)?;
+        conn.select_locked_wait::<i32, _>(shared(), wait)?;
+        conn.get_locked_wait::<i32, _>(shared(), wait)?;
+        conn.execute_locked_wait(shared(), wait)?;
+    }
+    conn.get_for_update_skip_locked::<i32, _>(one())?;
+    conn.execute_for_update_skip_locked(ids())?;
+    conn.with_lock_timeout(LONG, |conn| conn.execute_for_update_nowait(ids()).map(drop))?;
     Ok(())
 }
 
