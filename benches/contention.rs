@@ -15,8 +15,8 @@ use schema::accounts;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
 fn lock_account(conn: &mut PgConnection) -> Result<(), LockError> {
-    let account = accounts::table.find(1).select(accounts::id);
-    conn.select_for_update_nowait::<i32, _>(account).map(drop)
+    conn.execute_for_update_nowait(accounts::table.find(1))
+        .map(drop)
 }
 
 fn contention(criterion: &mut Criterion) {

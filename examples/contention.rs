@@ -55,8 +55,8 @@ fn show() -> Result {
     let contention = Contention::new(|| PgConnection::establish(database.url()));
     let begun = Instant::now();
     let outcome = contention.run(|conn| {
-        let account = accounts::table.find(1).select(accounts::balance);
-        conn.select_for_update_nowait::<i64, _>(account).map(drop)
+        conn.execute_for_update_nowait(accounts::table.find(1))
+            .map(drop)
     })?;
     one_is_refused(&outcome, begun)?;
 

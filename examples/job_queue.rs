@@ -54,7 +54,7 @@ fn work_off_one(
 fn wait_for_others(conn: &mut PgConnection) -> std::result::Result<bool, LockError> {
     conn.transaction(|conn| {
         let in_hand = jobs::table.filter(jobs::done.eq(false)).select(jobs::id);
-        Ok(!conn.select_for_update::<i32, _>(in_hand)?.is_empty())
+        Ok(conn.execute_for_update(in_hand)? > 0)
     })
 }
 

@@ -19,10 +19,7 @@ use schema::accounts;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
 
 fn lock_account(id: i32) -> impl FnOnce(&mut PgConnection) -> Result<(), LockError> + Send {
-    move |conn| {
-        let account = accounts::table.find(id).select(accounts::balance);
-        conn.select_for_update::<i64, _>(account).map(drop)
-    }
+    move |conn| conn.execute_for_update(accounts::table.find(id)).map(drop)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

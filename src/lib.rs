@@ -14,8 +14,8 @@
 //!
 //! # Row locks
 //!
-//! [`RowLockExt`] loads rows and locks them until the transaction ends. It takes every select that
-//! PostgreSQL can lock, joins and boxed queries included. [`RowLockDsl`] puts any [`RowLock`] on a
+//! [`RowLockExt`] loads rows, or one, or only their number, and locks them until the transaction
+//! ends. It takes every select that PostgreSQL can lock, joins and boxed queries included. [`RowLockDsl`] puts any [`RowLock`] on a
 //! query: the strengths, `OF` and `SKIP LOCKED`.
 //!
 //! ```
@@ -26,9 +26,8 @@
 //! fn withdraw(conn: &mut PgConnection, id: i32, amount: i64) -> Result<(), LockError> {
 //!     conn.transaction(|conn| {
 //!         let account = accounts::table.find(id);
-//!         let balance = account.select(accounts::balance);
-//!         let balance = conn.select_for_update_nowait::<i64, _>(balance)?;
-//!         assert!(balance.iter().all(|balance| *balance >= amount));
+//!         let balance: i64 = conn.get_for_update_nowait(account.select(accounts::balance))?;
+//!         assert!(balance >= amount);
 //!         diesel::update(account)
 //!             .set(accounts::balance.eq(accounts::balance - amount))
 //!             .execute(conn)?;
@@ -89,6 +88,10 @@
 //! | `_nowait` | [`LockError::NotAvailable`] at once |
 //! | `_timeout` | [`LockError::Timeout`] after that long, measured by the server |
 //! | `try_` | `Ok(None)` at once, and an open transaction stays usable |
+//!
+//! PostgreSQL's `NOWAIT` is for rows, and a row's table is waited for where an `ALTER TABLE` has
+//! locked it: [`with_lock_timeout`](LockTimeoutExt::with_lock_timeout) limits every wait, and `try_`
+//! and `_timeout` are limited as they are.
 //!
 //! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
 //! [`is_retryable`](LockError::is_retryable) what can be done about it. [`condition()`] asks the

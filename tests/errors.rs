@@ -90,8 +90,7 @@ fn a_serialization_failure_is_retryable() {
         .run(|first| {
             accounts::table.count().get_result::<i64>(first)?;
             second.batch_execute("UPDATE accounts SET balance = 0")?;
-            let one = accounts::table.find(1).select(accounts::id);
-            first.select_for_update_nowait::<i32, _>(one)
+            first.execute_for_update_nowait(accounts::table.find(1))
         })
         .unwrap_err();
     assert!(matches!(error, LockError::SerializationFailure { .. }));

@@ -50,10 +50,7 @@ fn every_error_is_known(language: &str) {
     // Where the server has the language, it is that and not English which is put to the test.
     assert!(message != "division by zero" || !catalogue.exists());
 
-    let row = |conn: &mut PgConnection| {
-        conn.select_for_update_nowait::<i32, _>(accounts::table.select(accounts::id))
-            .map(drop)
-    };
+    let row = |conn: &mut PgConnection| conn.execute_for_update_nowait(accounts::table);
     here.begin_test_transaction().unwrap();
     row(&mut here).unwrap();
     let error = there.transaction(row).unwrap_err();

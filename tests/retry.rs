@@ -327,8 +327,8 @@ fn transfers_under_row_locks_that_deadlock_all_end_and_the_sum_is_right() {
     transfers(|conn, from, to| {
         conn.batch_execute("SET deadlock_timeout = '2ms'")?;
         conn.retrying(persistent()).transaction(|conn| {
-            conn.select_for_update::<i32, _>(accounts::table.find(from).select(accounts::id))?;
-            conn.select_for_update::<i32, _>(accounts::table.find(to).select(accounts::id))?;
+            conn.execute_for_update(accounts::table.find(from))?;
+            conn.execute_for_update(accounts::table.find(to))?;
             add(conn, from, -1)?;
             add(conn, to, 1)
         })

@@ -250,10 +250,7 @@ impl<F> Contention<F> {
 /// # let database = database()?;
 /// let errors = attempt_acquiring_lock_in_separate_transactions(
 ///     || PgConnection::establish(database.url()),
-///     |conn| {
-///         let account = accounts::table.find(1).select(accounts::owner);
-///         conn.select_for_update_nowait::<String, _>(account).map(drop)
-///     },
+///     |conn| conn.execute_for_update_nowait(accounts::table.find(1)).map(drop),
 ///     Duration::from_secs(20),
 /// )?;
 /// assert!(matches!(errors[..], [LockError::NotAvailable { .. }]));

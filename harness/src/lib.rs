@@ -30,8 +30,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let database = database()?; // TestDatabase::new()?.migrated(MIGRATIONS)?
 //! let outcome = Contention::new(|| PgConnection::establish(database.url())).run(|conn| {
-//!     let account = accounts::table.find(1).select(accounts::balance);
-//!     conn.select_for_update_nowait::<i64, _>(account).map(drop)
+//!     conn.execute_for_update_nowait(accounts::table.find(1)).map(drop)
 //! })?;
 //! assert_eq!(outcome.granted(), 1);
 //! assert!(matches!(outcome.errors(), [LockError::NotAvailable { .. }]));

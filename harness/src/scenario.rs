@@ -38,8 +38,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
-/// fn balance(conn: &mut PgConnection) -> Result<Vec<i64>, diesel_locks::LockError> {
-///     conn.select_for_update(accounts::table.find(1).select(accounts::balance))
+/// fn balance(conn: &mut PgConnection) -> Result<i64, diesel_locks::LockError> {
+///     conn.get_for_update(accounts::table.find(1).select(accounts::balance))
 /// }
 ///
 /// let scenario = Scenario::new(|| PgConnection::establish(database.url()));
@@ -57,7 +57,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 ///     account.set(accounts::balance.eq(accounts::balance + 1)).execute(conn)
 /// })?;
 /// first.commit()?;
-/// assert_eq!(read.join()?, [before[0] + 1]);
+/// assert_eq!(read.join()?, before + 1);
 /// # Ok(())
 /// # }
 /// ```

@@ -28,8 +28,7 @@ fn connect(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnectio
 macro_rules! row {
     ($name:literal, $lock:expr) => {
         LockAttempt::new($name, |conn: &mut PgConnection| {
-            let account = accounts::table.find(1).select(accounts::id);
-            conn.select_locked::<i32, _>(account.lock_rows($lock))
+            conn.execute_locked(accounts::table.find(1).lock_rows($lock))
                 .map(drop)
         })
     };

@@ -25,8 +25,8 @@ use support::{advisory_locks, connect, connections, database, eventually};
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn lock_account(conn: &mut PgConnection) -> Result<(), LockError> {
-    let account = accounts::table.find(1).select(accounts::id);
-    conn.select_for_update_nowait::<i32, _>(account).map(drop)
+    conn.execute_for_update_nowait(accounts::table.find(1))
+        .map(drop)
 }
 
 /// Waits for the account, unlike `lock_account`.

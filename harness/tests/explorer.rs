@@ -53,7 +53,7 @@ fn locked_deposit() -> Steps<PgConnection, i64> {
     Steps::transaction(IsolationLevel::ReadCommitted)
         .step("read", |conn: &mut PgConnection, seen: &mut i64| {
             let account = accounts::table.find(1).select(accounts::balance);
-            *seen = conn.select_for_update(account)?[0];
+            *seen = conn.get_for_update(account)?;
             Ok(())
         })
         .step("write", |conn, seen| set_balance(conn, 1, *seen + 10))

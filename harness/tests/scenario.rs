@@ -24,8 +24,8 @@ fn sessions(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnecti
     || PgConnection::establish(database.url())
 }
 
-fn lock_account(conn: &mut PgConnection) -> Result<Vec<i64>, LockError> {
-    conn.select_for_update(accounts::table.find(1).select(accounts::balance))
+fn lock_account(conn: &mut PgConnection) -> Result<i64, LockError> {
+    conn.get_for_update(accounts::table.find(1).select(accounts::balance))
 }
 
 fn add(amount: i64) -> impl FnOnce(&mut PgConnection) -> QueryResult<usize> + Send {
@@ -73,7 +73,7 @@ fn a_step_that_waits_is_seen_with_the_session_that_it_waits_for() {
 
     first.run("add", add(10)).unwrap();
     first.commit().unwrap();
-    assert_eq!(lock.join().unwrap(), [110]);
+    assert_eq!(lock.join().unwrap(), 110);
     second.commit().unwrap();
 }
 
@@ -129,7 +129,7 @@ fn a_step_fails_with_its_own_error() {
     second.begin().unwrap();
     first.run("lock", lock_account).unwrap();
     let refused = second.run("lock", |conn| {
-        conn.select_for_update_nowait::<i64, _>(accounts::table.find(1).select(accounts::balance))
+        conn.execute_for_update_nowait(accounts::table.find(1))
     });
     assert!(matches!(
         refused,

@@ -81,6 +81,7 @@ fn behind_an_alter_table_nothing_waits_that_has_a_limit() {
     let altering = alter(&database);
     let one = || accounts::table.find(1).select(accounts::id);
 
+    let begun = Instant::now();
     assert_eq!(conn.try_select_for_update::<i32, _>(one()).unwrap(), None);
     assert_eq!(conn.try_get_for_update::<i32, _>(one()).unwrap(), None);
     assert_eq!(conn.try_execute_for_update(accounts::table).unwrap(), None);
@@ -111,6 +112,8 @@ fn behind_an_alter_table_nothing_waits_that_has_a_limit() {
         assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
         assert_as_before(conn);
     }
+    // The session's own limit is 90 s.
+    assert!(begun.elapsed() < Duration::from_secs(30));
     drop(altering);
     eventually(|| conn.try_execute_for_update(accounts::table).unwrap() == Some(2));
 }
@@ -134,7 +137,9 @@ fn behind_an_alter_table_that_waits_itself_a_try_does_not_wait() {
             altering.batch_execute(sql).unwrap();
         });
         eventually(|| is_waiting(conn, pid));
+        let begun = Instant::now();
         assert_eq!(conn.try_execute_for_update(accounts::table).unwrap(), None);
+        assert!(begun.elapsed() < Duration::from_secs(30));
         assert_as_before(conn);
         reader.batch_execute("ROLLBACK").unwrap();
     });

@@ -69,6 +69,12 @@ fn methods(source: &str) -> BTreeSet<&str> {
             true => block.split("\n    fn "),
             false => block.split("pub fn "),
         };
+        for endings in block.split("    endings! {").skip(1) {
+            // The names stand behind the result.
+            let endings = endings.split("\n    }").next().unwrap_or_default();
+            let names = endings.rsplit(" => ").next().unwrap_or_default().split(',');
+            methods.extend(names.skip(1).map(str::trim));
+        }
         for function in functions.skip(1) {
             let signature = function.split(['{', ';']).next().unwrap_or_default();
             if is_trait || signature.contains("Error") || signature.contains("Result<") {

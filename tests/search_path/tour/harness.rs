@@ -31,8 +31,7 @@ pub(super) fn go(tour: &Tour) {
 }
 
 fn lock_rows(conn: &mut PgConnection) -> Result<(), LockError> {
-    let ids = accounts::table.select(accounts::id);
-    conn.select_for_update::<i32, _>(ids).map(drop)
+    conn.execute_for_update(accounts::table).map(drop)
 }
 
 fn sleep(conn: &mut PgConnection) -> Result<(), LockError> {

@@ -27,28 +27,45 @@ pub(super) fn go(tour: &Tour) {
 }
 
 fn rows(conn: &mut PgConnection) -> Result<(), LockError> {
-    assert_eq!(conn.select_for_update::<i32, _>(ids())?.len(), 2);
-    conn.select_for_update_nowait::<i32, _>(ids())?;
-    conn.select_for_update_timeout::<i32, _>(ids(), LONG)?;
-    conn.select_for_update_skip_locked::<i32, _>(ids())?;
-    assert!(conn.try_select_for_update::<i32, _>(ids())?.is_some());
-    conn.select_locked::<i32, _>(ids().lock_rows(RowLock::for_no_key_update()))?;
-    conn.select_locked::<i32, _>(ids().lock_rows(RowLock::for_share().nowait()))?;
-    let of = RowLock::for_key_share().of(accounts::table).skip_locked();
-    conn.select_locked::<i32, _>(ids().lock_rows(of))?;
-    let one = || ids().filter(accounts::id.is_not_null()).limit(1);
-    for wait in [Wait::Block, Wait::NoWait, Wait::Timeout(LONG)] {
-        let shared = || one().lock_rows(RowLock::for_share());
-        conn.select_for_update_wait::<i32, _>(ids(), wait)?;
-        conn.get_for_update_wait::<i32, _>(one(), wait)?;
-        conn.execute_for_update_wait(ids(), wait)?;
-        conn.select_locked_wait::<i32, _>(shared(), wait)?;
-        conn.get_locked_wait::<i32, _>(shared(), wait)?;
-        conn.execute_locked_wait(shared(), wait)?;
+    macro_rules! every_ending {
+        ($query:expr, $result:ty:
+         $wait:ident, $block:ident, $nowait:ident, $timeout:ident, $attempt:ident) => {
+            let done: [$result; 5] = [
+                conn.$wait($query, Wait::Block)?,
+                conn.$block($query)?,
+                conn.$nowait($query)?,
+                conn.$timeout($query, LONG)?,
+                conn.$attempt($query)?.unwrap(),
+            ];
+            assert!(done.iter().all(|result| *result == done[0]));
+        };
     }
-    conn.get_for_update_skip_locked::<i32, _>(one())?;
-    conn.execute_for_update_skip_locked(ids())?;
-    conn.with_lock_timeout(LONG, |conn| conn.execute_for_update_nowait(ids()).map(drop))?;
+    every_ending!(ids(), Vec<i32>:
+        select_for_update_wait, select_for_update, select_for_update_nowait,
+        select_for_update_timeout, try_select_for_update);
+    every_ending!(ids(), i32:
+        get_for_update_wait, get_for_update, get_for_update_nowait,
+        get_for_update_timeout, try_get_for_update);
+    every_ending!(ids(), usize:
+        execute_for_update_wait, execute_for_update, execute_for_update_nowait,
+        execute_for_update_timeout, try_execute_for_update);
+    let lock = RowLock::for_no_key_update();
+    every_ending!(ids().lock_rows(lock), Vec<i32>:
+        select_locked_wait, select_locked, select_locked_nowait,
+        select_locked_timeout, try_select_locked);
+    every_ending!(ids().lock_rows(lock.nowait()), i32:
+        get_locked_wait, get_locked, get_locked_nowait, get_locked_timeout, try_get_locked);
+    let of = RowLock::for_key_share().of(accounts::table).skip_locked();
+    every_ending!(ids().lock_rows(of), usize:
+        execute_locked_wait, execute_locked, execute_locked_nowait,
+        execute_locked_timeout, try_execute_locked);
+    assert_eq!(
+        conn.select_for_update_skip_locked::<i32, _>(ids())?.len(),
+        2
+    );
+    conn.get_for_update_skip_locked::<i32, _>(ids())?;
+    assert_eq!(conn.execute_for_update_skip_locked(ids())?, 2);
+    conn.with_lock_timeout(LONG, |conn| conn.execute_for_update_nowait(ids()))?;
     Ok(())
 }
 
@@ -73,7 +90,7 @@ fn refused(tour: &Tour) {
         )
         .unwrap();
     let nowait: [Attempt; 3] = [
-        |conn| conn.select_for_update_nowait::<i32, _>(ids()).map(drop),
+        |conn| conn.execute_for_update_nowait(ids()).map(drop),
         |conn| conn.lock_table_nowait(accounts::table, MODE),
         |conn| conn.lock_table_wait((accounts::table, jobs::table), MODE, Wait::NoWait),
     ];
@@ -81,10 +98,7 @@ fn refused(tour: &Tour) {
         fails!(conn.transaction(refused), NotAvailable);
     }
     let timeout: [Attempt; 3] = [
-        |conn| {
-            conn.select_for_update_timeout::<i32, _>(ids(), SHORT)
-                .map(drop)
-        },
+        |conn| conn.execute_for_update_timeout(ids(), SHORT).map(drop),
         |conn| conn.lock_table_timeout(accounts::table, MODE, SHORT),
         |conn| conn.lock_table_wait((accounts::table, jobs::table), MODE, Wait::Timeout(SHORT)),
     ];
