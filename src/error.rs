@@ -295,7 +295,7 @@ impl From<diesel::r2d2::PoolError> for LockError {
 
 fn not_available(target: &LockTarget) -> String {
     match target {
-        LockTarget::Connection => "every connection of the pool is lent".to_owned(),
+        LockTarget::Connection => "no connection of the pool is idle".to_owned(),
         target => format!("{target} is locked by another session"),
     }
 }

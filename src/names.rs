@@ -3,11 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-/// How many names are kept, the latest ones.
-const MOST: usize = 4_096;
-
-/// The bytes of the longest name that is kept.
-const LONGEST: usize = 512;
+/// How many bytes of names are kept, the latest ones; each counts as so many more.
+const MOST: usize = 8 << 20;
+const BESIDE: usize = 128;
 
 /// The number or pair of numbers that a key is.
 pub(crate) type Numbers = (i64, Option<i32>);
@@ -16,26 +14,31 @@ pub(crate) type Numbers = (i64, Option<i32>);
 struct Names {
     by_key: HashMap<Numbers, Arc<str>>,
     in_order: VecDeque<Numbers>,
+    bytes: usize,
 }
 
 static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(RwLock::default);
 
 impl Names {
     fn remember(&mut self, key: Numbers, name: &str) {
-        if self.by_key.insert(key, name.into()).is_none() {
-            self.in_order.push_back(key);
+        self.bytes += name.len() + BESIDE;
+        match self.by_key.insert(key, name.into()) {
+            Some(before) => self.bytes -= before.len() + BESIDE,
+            None => self.in_order.push_back(key),
         }
-        if self.in_order.len() > MOST
-            && let Some(oldest) = self.in_order.pop_front()
-        {
-            self.by_key.remove(&oldest);
+        while self.bytes > MOST {
+            let oldest = self.in_order.pop_front();
+            let Some(name) = oldest.and_then(|oldest| self.by_key.remove(&oldest)) else {
+                break;
+            };
+            self.bytes -= name.len() + BESIDE;
         }
     }
 }
 
 /// Keeps the name of a key.
 pub(crate) fn remember(key: Numbers, name: &str) {
-    if name.len() <= LONGEST && of(key).is_none_or(|known| *known != *name) {
+    if of(key).is_none_or(|known| *known != *name) {
         // Nothing panics that has it.
         let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
         names.remember(key, name);
@@ -55,13 +58,19 @@ mod tests {
     #[test]
     fn the_memory_for_names_is_bounded_and_the_latest_are_kept() {
         let mut names = Names::default();
-        for key in 0..3 * MOST as i64 {
-            names.remember((key, None), "name");
+        let name = "name".repeat(1_000);
+        for key in 0..5_000 {
+            names.remember((key, None), &name);
             names.remember((key, None), "other name");
+            names.remember((key, Some(1)), &name);
         }
-        assert_eq!(names.by_key.len(), MOST);
-        assert_eq!(names.in_order.len(), MOST);
-        let latest = (3 * MOST as i64 - 1, None);
-        assert_eq!(&*names.by_key[&latest], "other name");
+        assert!(names.bytes <= MOST);
+        assert_eq!(names.by_key.len(), names.in_order.len());
+        let kept = names.by_key.values().map(|name| name.len() + BESIDE).sum();
+        assert_eq!(names.bytes, kept);
+        assert_eq!(&*names.by_key[&(4_999, None)], "other name");
+        assert!(!names.by_key.contains_key(&(0, None)));
+        names.remember((0, None), &"long".repeat(MOST));
+        assert_eq!((names.bytes, names.by_key.len()), (0, 0));
     }
 }

@@ -23,7 +23,8 @@ static UNCOUNTED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// What is known of a connection's session.
 struct Slot {
-    owner: Owner,
+    /// None where the connection may have had another slot before, and with it another name.
+    owner: Option<Owner>,
     /// Known from the first lock on.
     backend_pid: Option<i32>,
     /// What the guards on this connection hold, once for each guard.
@@ -61,9 +62,9 @@ pub(crate) struct Guards {
 }
 
 impl Slot {
-    fn new(application: Option<Box<dyn Instrumentation>>) -> Self {
+    fn new(owner: Option<Owner>, application: Option<Box<dyn Instrumentation>>) -> Self {
         Self {
-            owner: Owner::new(),
+            owner,
             backend_pid: None,
             held: Vec::new(),
             guards: 0,
@@ -112,7 +113,8 @@ impl Drop for Slot {
 /// `set_instrumentation` or `set_default_instrumentation`, locks work as well, but where a
 /// statement is cancelled while it takes a lock that another guard on the same connection has,
 /// the connection is closed, because nothing tells what that guard held; and a session that a
-/// pooler shares is not noticed. With this function nothing of that is lost.
+/// pooler shares is not noticed. With this function, on a connection that is new, nothing of that
+/// is lost.
 ///
 /// No round trip.
 ///
@@ -140,21 +142,21 @@ impl Drop for Slot {
 /// ```
 pub fn set_instrumentation<C: Connection>(conn: &mut C, instrumentation: impl Instrumentation) {
     let instrumentation = Box::new(instrumentation);
-    match slot(conn) {
+    match of(conn) {
         Some(slot) => slot.application = Some(instrumentation),
-        None => conn.set_instrumentation(Slot::new(Some(instrumentation))),
+        None => conn.set_instrumentation(Slot::new(None, Some(instrumentation))),
     }
 }
 
 /// Puts a slot into a connection that nobody has used yet.
 pub(crate) fn install(conn: &mut impl Connection) {
-    conn.set_instrumentation(Slot::new(get_default_instrumentation()));
+    conn.set_instrumentation(Slot::new(Some(Owner::new()), get_default_instrumentation()));
 }
 
 /// The connection's slot, unless the application has set an instrumentation of its own.
 fn of<C: Connection>(conn: &mut C) -> Option<&mut Slot> {
     if is_empty(conn.instrumentation()) {
-        conn.set_instrumentation(Slot::new(None));
+        conn.set_instrumentation(Slot::new(Some(Owner::new()), None));
     }
     slot(conn)
 }
@@ -172,9 +174,9 @@ fn is_empty(instrumentation: &dyn Instrumentation) -> bool {
         && ptr::from_ref(instrumentation).addr() != align_of_val(instrumentation)
 }
 
-/// What names the connection, unless it has no slot.
+/// What names the connection, if anything does.
 pub(crate) fn owner(conn: &mut impl Connection) -> Option<Owner> {
-    of(conn).map(|slot| slot.owner.clone())
+    of(conn).and_then(|slot| slot.owner.clone())
 }
 
 /// Notes that a guard has taken its locks, and says whether it did so in the session in which all
@@ -206,23 +208,18 @@ pub(crate) fn given_back(conn: &mut impl Connection, backend_pid: i32, locks: &[
 
 /// How many guards on this connection hold each of the locks.
 pub(crate) fn guards(conn: &mut impl Connection, locks: &[AdvisoryLock]) -> Guards {
-    let Some(slot) = of(conn) else {
-        return Guards {
-            counts: vec![0; locks.len()],
-            uncounted: uncounted().clone(),
-            backend_pid: None,
-        };
-    };
     let mut counts: HashMap<&AdvisoryLock, i32> = HashMap::new();
-    for lock in &slot.held {
+    let slot = of(conn);
+    for lock in slot.iter().flat_map(|slot| &slot.held) {
         *counts.entry(lock).or_default() += 1;
     }
     Guards {
         counts: (locks.iter())
             .map(|lock| counts.get(lock).copied().unwrap_or_default())
             .collect(),
-        uncounted: Vec::new(),
-        backend_pid: slot.backend_pid,
+        // A slot may have been put in the place of another one that knew more.
+        uncounted: uncounted().clone(),
+        backend_pid: slot.and_then(|slot| slot.backend_pid),
     }
 }
 

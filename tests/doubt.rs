@@ -356,3 +356,23 @@ fn a_release_that_is_cut_short_in_a_transaction_gives_back_once() {
     outer.release().unwrap();
     assert_eq!(held_by(&mut there, pid), 0);
 }
+
+#[test]
+fn a_session_that_may_not_be_terminated_ends_all_the_same() {
+    let server = TempPostgres::start().unwrap();
+    let mut admin = PgConnection::establish(server.url()).unwrap();
+    admin
+        .batch_execute(
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_terminate_backend FROM PUBLIC; \
+             CREATE ROLE app LOGIN",
+        )
+        .unwrap();
+    let url = server
+        .url()
+        .replace("postgres://postgres@", "postgres://app@");
+    let mut outer = OwnedAdvisoryLockGuard::connect(&url, 1, Wait::NoWait).unwrap();
+    let pid = backend_pid(&mut *outer);
+    lose_the_session(&mut outer);
+    assert!(outer.batch_execute("SELECT 1").is_err());
+    eventually(|| held_by(&mut admin, pid) == 0);
+}

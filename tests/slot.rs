@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -133,5 +134,65 @@ fn where_guards_are_not_counted_a_doubt_ends_the_session_and_no_other_one() {
         fail_half_way(&mut third, &mut there);
         third.batch_execute("SELECT 1").unwrap();
         assert!(others.is_held().unwrap());
+    }
+}
+
+/// Whoever comes second to the place for instrumentation knows nothing of what was before.
+#[test]
+fn a_slot_that_replaces_another_one_gives_no_lock_away_and_keeps_none() {
+    let database = TestDatabase::new().unwrap();
+    let mut there = connect(&database);
+    let nothing = |_: InstrumentationEvent<'_>| ();
+
+    let mut here = connect(&database);
+    here.set_instrumentation(nothing);
+    let mut outer = here.advisory_lock_all([1, 2]).unwrap();
+    set_instrumentation(&mut *outer, nothing);
+    fail_half_way(&mut outer, &mut there);
+    assert!(outer.is_held().is_err());
+    drop(outer);
+    eventually(|| advisory_locks(&database) == 0);
+
+    let mut here = connect(&database);
+    here.advisory_lock_all([1, 2]).unwrap().release().unwrap();
+    here.set_instrumentation(nothing);
+    set_instrumentation(&mut here, nothing);
+    fail_half_way(&mut here, &mut there);
+    assert_eq!(advisory_locks(&database), 0);
+    here.batch_execute("RESET lock_timeout").unwrap();
+    here.advisory_lock_nowait(2).unwrap().release().unwrap();
+}
+
+/// Panics at the events of statements that have this word, before or after they are sent.
+struct Panic(&'static str, bool);
+
+impl Instrumentation for Panic {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        let query = match event {
+            InstrumentationEvent::StartQuery { query, .. } if self.1 => query,
+            InstrumentationEvent::FinishQuery { query, .. } if !self.1 => query,
+            _ => return,
+        };
+        assert!(!query.to_string().contains(self.0), "on purpose");
+    }
+}
+
+#[test]
+fn an_instrumentation_that_panics_leaves_no_lock_and_makes_no_drop_panic() {
+    let database = TestDatabase::new().unwrap();
+    for is_first in [true, false] {
+        let mut conn = connect(&database);
+        set_instrumentation(&mut conn, Panic("pg_advisory_lock", is_first));
+        let taken = panic::catch_unwind(AssertUnwindSafe(|| {
+            conn.advisory_lock("x").map(drop).unwrap();
+        }));
+        assert!(taken.is_err());
+        eventually(|| advisory_locks(&database) == 0);
+
+        let mut conn = connect(&database);
+        let mut guard = conn.advisory_lock("x").unwrap();
+        set_instrumentation(&mut *guard, Panic("pg_advisory_unlock", is_first));
+        drop(guard);
+        eventually(|| advisory_locks(&database) == 0);
     }
 }

@@ -66,8 +66,9 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, Wait};
 /// pooler closes that.
 ///
 /// What stays silent: two clients that share a session are both granted a lock if the first one
-/// took it in a transaction that was then rolled back, by SQL of its own, or on a connection whose
-/// instrumentation is the application's (see [`set_instrumentation`](crate::set_instrumentation)).
+/// took it in a transaction that was then rolled back, by SQL of its own, in a set that failed and
+/// was cleaned up in another session, or on a connection whose instrumentation is the application's
+/// (see [`set_instrumentation`](crate::set_instrumentation)).
 ///
 /// Settings such as `lock_timeout`, or what [`use_english_messages`](crate::use_english_messages)
 /// sets, reach whoever is lent the session next. Diesel's prepared statements belong to a session

@@ -120,8 +120,7 @@ where
 {
     fn drop(&mut self) {
         if !self.is_released {
-            // Drop has nobody to tell; `release` ends the session where it has to.
-            let _ = self.held.release(self.conn);
+            self.held.release_in_drop(self.conn);
         }
     }
 }

@@ -190,8 +190,7 @@ where
 {
     fn drop(&mut self) {
         if let Some(conn) = &mut self.conn {
-            // Drop has nobody to tell; `release` ends the session where it has to.
-            let _ = self.held.release(conn);
+            self.held.release_in_drop(conn);
         }
     }
 }

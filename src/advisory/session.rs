@@ -1,5 +1,9 @@
 //! Taking a session's locks, and letting go of them, whatever holds the connection.
 
+use std::panic::{self, AssertUnwindSafe};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use diesel::QueryResult;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
@@ -18,8 +22,16 @@ use crate::{AdvisoryLock, LockError, transaction};
 /// How often to try to give back what a failed statement has taken, when that fails too.
 const ATTEMPTS: usize = 5;
 
-/// How often to try to end a session. Cancellations come faster than statements only for a moment.
-const ATTEMPTS_TO_END: usize = 3_000;
+/// How long to try to end a session. Cancellations come faster than statements only for a moment.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long to leave a session alone that shall end as soon as it is idle.
+const IDLE: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+];
 
 /// Locks that a session of the server was granted.
 #[derive(Debug, Clone, Copy)]
@@ -44,9 +56,17 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let taken = match take_from_whoever_has_left(conn, locks.as_ref(), wait) {
-            Ok(taken) => taken,
-            Err(error) => return Err(refuse(conn, locks.as_ref(), wait, error)),
+        // The application's instrumentation may panic when the lock is taken, and no guard is made.
+        let taken = panic::catch_unwind(AssertUnwindSafe(|| {
+            take_from_whoever_has_left(conn, locks.as_ref(), wait)
+        }));
+        let taken = match taken {
+            Ok(Ok(taken)) => taken,
+            Ok(Err(error)) => return Err(refuse(conn, locks.as_ref(), wait, error)),
+            Err(payload) => {
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| end(conn)));
+                panic::resume_unwind(payload);
+            }
         };
         match taken {
             Taken::Granted(backend_pid) => {
@@ -114,6 +134,17 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
         match reply.except {
             Some(lock) => Err(LockError::NotHeld { lock }),
             None => Ok(()),
+        }
+    }
+
+    /// Lets go, and has nobody to tell how that went: not even that the application's
+    /// instrumentation has panicked.
+    pub(super) fn release_in_drop<C>(&self, conn: &mut C)
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        if panic::catch_unwind(AssertUnwindSafe(|| self.release(conn))).is_err() {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| end(conn)));
         }
     }
 
@@ -200,7 +231,7 @@ where
     if let LockError::ConnectionLost { .. } | LockError::TransactionAborted { .. } = error {
         return error;
     }
-    match restore(conn, locks).flatten().or(locks.last().copied()) {
+    match restore(conn, locks).and_then(|missing| missing.or(locks.last().copied())) {
         Some(lock) => error.waiting_for(lock),
         None => error,
     }
@@ -257,22 +288,48 @@ where
         || Unmarked.is_foreign().concat(),
         |owner| owner.is_foreign().concat(),
     );
+    let terminate = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) \
+         WHERE NOT ({is_foreign})"
+    );
     // In an aborted transaction, and where a role was set that may not do it.
     let first = [
         "",
         "ROLLBACK; ",
         "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; SET ROLE NONE; ",
     ];
-    for first in first.iter().cycle().take(ATTEMPTS_TO_END) {
-        let ended = conn.batch_execute(&format!(
-            "{first}SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid()) \
-             WHERE NOT ({is_foreign})"
-        ));
-        match ended.map_err(LockError::from) {
-            Ok(()) | Err(LockError::ConnectionLost { .. }) => break,
-            // It was cancelled.
-            Err(_) => {}
+    let begun = Instant::now();
+    let mut is_over = false;
+    for first in first.iter().cycle() {
+        let ended = conn.batch_execute(&format!("{first}{terminate}"));
+        is_over = matches!(
+            ended.map_err(LockError::from),
+            Ok(()) | Err(LockError::ConnectionLost { .. })
+        );
+        if is_over || begun.elapsed() > PATIENCE {
+            break;
         }
     }
+    if !is_over {
+        end_when_idle(conn);
+    }
     transaction::poison(conn);
+}
+
+/// Ends the session where not even its own role may terminate it: the server does so when it has
+/// been idle in a transaction for a millisecond.
+fn end_when_idle<C>(conn: &mut C)
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    for pause in IDLE {
+        let begun = "ROLLBACK; BEGIN; SET LOCAL idle_in_transaction_session_timeout = 1";
+        if conn.batch_execute(begun).is_ok() {
+            thread::sleep(pause);
+        }
+        let answer = conn.batch_execute("ROLLBACK").map_err(LockError::from);
+        if matches!(answer, Err(LockError::ConnectionLost { .. })) {
+            break;
+        }
+    }
 }

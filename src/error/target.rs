@@ -34,7 +34,7 @@ pub enum LockTarget {
         /// Its name, with the schema if the statement named that.
         relation: String,
     },
-    /// No lock yet, but a connection of a pool: all of them are lent.
+    /// No lock yet, but a connection of a pool: none is idle.
     Connection,
     /// One of several tables that were asked for together: PostgreSQL does not say which.
     OneOf {

@@ -27,9 +27,10 @@ use crate::{AdvisoryLock, AdvisoryLocks, LockError, OwnedAdvisoryLockGuard, Wait
 /// Those of the namesake, and beside them:
 ///
 /// - [`LockError::NotAvailable`] and [`LockError::Timeout`] with
-///   [`LockTarget::Connection`]: every connection is lent.
-/// - [`LockError::Pool`]: the pool has no connection at all, and could open none; or, without an
-///   ending, every connection was lent for too long.
+///   [`LockTarget::Connection`]: no connection is idle. A pool with `min_idle` opens one more then, for
+///   the next call.
+/// - [`LockError::Pool`]: the pool has no connection at all, yet or any more; or, without an ending,
+///   every connection was lent for too long.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -233,7 +234,8 @@ fn borrow<M: ManageConnection>(
     let timeout = match wait {
         Wait::Block => return Ok(pool.get()?),
         Wait::NoWait => Duration::ZERO,
-        Wait::Timeout(timeout) => timeout,
+        // Longer waits than PostgreSQL's are too long for a clock too.
+        Wait::Timeout(timeout) => timeout.min(Duration::from_millis(i32::MAX as u64)),
     };
     pool.get_timeout(timeout).map_err(|error| {
         let target = LockTarget::Connection;

@@ -21,7 +21,7 @@ use crate::slot;
 ///   `test_on_check_out(false)` is set, the test is `SELECT pg_advisory_unlock_all()`, instead of
 ///   Diesel's `SELECT 1`. So locks by SQL of one's own are given back at that time; without the
 ///   test, such a lock is lent with its connection. Through a pooler, what another client has in
-///   the same session is left alone.
+///   the same session is left alone, unless the instrumentation is the application's own.
 ///
 /// Neither costs a round trip more than Diesel's manager does.
 #[derive(Debug, Clone)]

@@ -43,7 +43,9 @@ macro_rules! endings {
         /// for rows that another transaction has locked, or for the table.
         ///
         /// Three round trips: the first one sets the transaction's time limits, and the last one
-        /// puts back what they were. Whole milliseconds, rounded up: see [`Wait::Timeout`].
+        /// puts back what they were. Whole milliseconds, rounded up: see [`Wait::Timeout`]. The time
+        /// is for the whole statement, its work included; the first time, Diesel prepares it with a
+        /// statement of its own, which may wait for the table as long.
         ///
         /// # Errors
         ///
