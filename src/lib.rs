@@ -15,8 +15,8 @@
 //! # Row locks
 //!
 //! [`RowLockExt`] loads rows, or one, or only their number, and locks them until the transaction
-//! ends. It takes every select that PostgreSQL can lock, joins and boxed queries included. [`RowLockDsl`] puts any [`RowLock`] on a
-//! query: the strengths, `OF` and `SKIP LOCKED`.
+//! ends. It takes every select that PostgreSQL can lock, joins and boxed queries included.
+//! [`RowLockDsl`] puts any [`RowLock`] on a query: the strengths, `OF` and `SKIP LOCKED`.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -90,8 +90,8 @@
 //! | `try_` | `Ok(None)` at once, and an open transaction stays usable |
 //!
 //! PostgreSQL's `NOWAIT` is for rows, and a row's table is waited for where an `ALTER TABLE` has
-//! locked it: [`with_lock_timeout`](LockTimeoutExt::with_lock_timeout) limits every wait, and `try_`
-//! and `_timeout` are limited as they are.
+//! locked it: [`with_lock_timeout`](LockTimeoutExt::with_lock_timeout) limits every wait. `try_` and
+//! `_timeout` have such a limit themselves.
 //!
 //! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
 //! [`is_retryable`](LockError::is_retryable) what can be done about it. [`condition()`] asks the

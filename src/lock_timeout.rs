@@ -48,7 +48,7 @@ pub(crate) fn batch_call_within(timeout: Duration, call: &str) -> String {
 }
 
 /// Sets `lock_timeout`, for each wait, and, where it is for the `whole` call, `statement_timeout`
-/// for all of them, unless that is shorter already: the columns of a `SELECT` from [`before`].
+/// for all of them, unless that is shorter already: the columns of a `SELECT` from [`BEFORE`].
 const SET: &str = "pg_catalog.set_config('lock_timeout', timeout, true), \
      CASE WHEN whole AND NOT (statement_timeout::interval OPERATOR(pg_catalog.>) '0'::interval \
      AND statement_timeout::interval OPERATOR(pg_catalog.<) timeout::interval) \
@@ -91,9 +91,9 @@ pub(crate) fn batch_within(timeout: Duration, statement: &str) -> String {
     format!("{}; {statement}; {RESTORE}", limit(timeout, true))
 }
 
-/// Runs `work`, which takes a lock with `NOWAIT`, in a savepoint of its own, and gives `None` if
-/// another session is in the way, without waiting for what `NOWAIT` does not cover, such as the
-/// table of a row.
+/// Runs `work`, which takes a lock, in a savepoint of its own, and gives `None` if another session
+/// is in the way. What `work` does not say `NOWAIT` of, such as the table of a row, is waited for
+/// as shortly as PostgreSQL can.
 ///
 /// Two round trips beside those of `work`.
 pub(crate) fn attempt<C, T>(
@@ -103,7 +103,6 @@ pub(crate) fn attempt<C, T>(
 where
     C: Connection<Backend = Pg>,
 {
-    // The shortest that PostgreSQL has.
     let limit = limit(Duration::ZERO, false);
     match transaction::savepoint_with(conn, &limit, RESTORE, work) {
         Ok(done) => Ok(Some(done)),

@@ -155,7 +155,9 @@ pub trait RowLockExt: LoadConnection<Backend = Pg> + Sized {
     /// [`with_lock_timeout`](crate::LockTimeoutExt::with_lock_timeout), for two round trips more.
     ///
     /// One round trip, as the same select without the lock. It never waits for a row: so workers
-    /// share a queue.
+    /// share a queue. For `None` where the table is locked, in three round trips, there is
+    /// [`try_select_locked`](Self::try_select_locked) of a query with
+    /// [`skip_locked`](RowLock::skip_locked).
     ///
     /// # Errors
     ///
