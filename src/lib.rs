@@ -9,34 +9,76 @@
 //! use diesel_locks::prelude::*;
 //! ```
 //!
-//! brings the methods below to every synchronous connection to PostgreSQL: `PgConnection`, a
-//! pool's `PooledConnection`, and the connection inside a guard.
+//! brings the traits. Their methods are for every synchronous connection to PostgreSQL, which is
+//! `PgConnection`, a pool's `PooledConnection`, and the connection inside a guard:
+//!
+//! | lock | taken by | lasts until |
+//! |---|---|---|
+//! | of rows | [`RowLockExt`], [`RowLockDsl`] | the transaction ends |
+//! | of tables | [`TableLockExt`] | the transaction ends |
+//! | advisory, of the session | [`AdvisoryLockExt`], [`OwnedAdvisoryLockGuard`], [`PoolLockExt`] | the guard lets go |
+//! | advisory, of the transaction | [`AdvisoryLockExt`] | the transaction ends |
 //!
 //! # Row locks
 //!
-//! [`RowLockExt`] loads rows, or one, or only their number, and locks them until the transaction
-//! ends. It takes every select that PostgreSQL can lock, joins and boxed queries included.
-//! [`RowLockDsl`] puts any [`RowLock`] on a query: the strengths, `OF` and `SKIP LOCKED`.
+//! [`RowLockExt`] takes every select that PostgreSQL can lock, joins and boxed queries included.
+//! `select_…` loads all of the rows, `get_…` one, and `execute_…` only counts them.
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
 //! use diesel::prelude::*;
 //! use diesel_locks::{LockError, prelude::*};
 //!
-//! fn withdraw(conn: &mut PgConnection, id: i32, amount: i64) -> Result<(), LockError> {
+//! fn withdraw(conn: &mut PgConnection, id: i32, amount: i64) -> Result<bool, LockError> {
 //!     conn.transaction(|conn| {
 //!         let account = accounts::table.find(id);
 //!         let balance: i64 = conn.get_for_update_nowait(account.select(accounts::balance))?;
-//!         assert!(balance >= amount);
-//!         diesel::update(account)
-//!             .set(accounts::balance.eq(accounts::balance - amount))
-//!             .execute(conn)?;
-//!         Ok(())
+//!         if balance < amount {
+//!             return Ok(false);
+//!         }
+//!         diesel::update(account).set(accounts::balance.eq(balance - amount)).execute(conn)?;
+//!         Ok(true)
+//!     })
+//! }
+//!
+//! fn close_all(conn: &mut PgConnection) -> Result<usize, LockError> {
+//!     conn.transaction(|conn| {
+//!         let locked = conn.execute_for_update(accounts::table)?;
+//!         diesel::update(accounts::table).set(accounts::balance.eq(0)).execute(conn)?;
+//!         Ok(locked)
 //!     })
 //! }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let database = database()?;
-//! # withdraw(&mut PgConnection::establish(database.url())?, 1, 10)?;
+//! # let conn = &mut PgConnection::establish(database.url())?;
+//! # assert!(withdraw(conn, 1, 10)?);
+//! # assert_eq!(close_all(conn)?, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! That is `FOR UPDATE`. [`RowLockDsl`] puts any [`RowLock`] on a query, for `select_locked`,
+//! `get_locked` and `execute_locked`, or for Diesel's own methods: every strength, `OF`, and
+//! `SKIP LOCKED`.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, RowLock, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # let conn = &mut PgConnection::establish(database.url())?;
+//! conn.transaction::<_, LockError, _>(|conn| {
+//!     let idle = accounts::table
+//!         .left_join(jobs::table)
+//!         .filter(jobs::id.is_null())
+//!         .select(accounts::owner)
+//!         .lock_rows(RowLock::for_no_key_update().of(accounts::table).skip_locked());
+//!     let idle: Vec<String> = conn.select_locked(idle)?;
+//!     assert_eq!(idle.len(), 2);
+//!     Ok(())
+//! })?;
 //! # Ok(())
 //! # }
 //! ```
@@ -45,16 +87,58 @@
 //!
 //! [`TableLockExt`] locks whole tables, one or several, in the eight modes of [`TableLockMode`].
 //!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, TableLockMode, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # let conn = &mut PgConnection::establish(database.url())?;
+//! let total = conn.transaction::<i64, LockError, _>(|conn| {
+//!     // Nobody writes to either of them until the transaction ends.
+//!     conn.lock_table((accounts::table, jobs::table), TableLockMode::Share)?;
+//!     let balances: Vec<i64> = accounts::table.select(accounts::balance).load(conn)?;
+//!     Ok(balances.iter().sum())
+//! })?;
+//! assert_eq!(total, 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Advisory locks
 //!
 //! An advisory lock is a name that PostgreSQL keeps for the application: a critical section that
 //! one of N instances may run. A session's lock is a guard, made by [`AdvisoryLockExt`] on a
-//! connection, or by [`OwnedAdvisoryLockGuard`] with a connection of its own. Letting the guard go
-//! lets the lock go: at the end of a scope, on `?`, on a panic, in an aborted transaction; and if
-//! the process is killed, the server does it.
+//! connection. Letting the guard go lets the lock go: at the end of a scope, on `?`, on a panic, in
+//! an aborted transaction; and if the process is killed, the server does it.
 //!
 //! ```
-//! use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, prelude::*};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let mut conn = PgConnection::establish(database.url())?;
+//! let mut leader = conn.advisory_lock("gold_leader")?;
+//! // The guard is the connection. Diesel wants `&mut *leader`, not `&mut leader`.
+//! diesel::sql_query("CREATE TABLE gold (ounces bigint)").execute(&mut *leader)?;
+//! leader.release()?; // as a drop, but says if the lock was lost meanwhile
+//!
+//! // The same around a closure; several, all or none, in one order for everybody.
+//! conn.with_advisory_lock("gold_leader", |_conn| Ok::<_, LockError>(()))?;
+//! drop(conn.advisory_lock_all(["ada", "grace"])?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! An [`OwnedAdvisoryLockGuard`] has a connection of its own, so that it can be stored, and sent to
+//! another thread. Where a connection was given away for the lock, a refusal gives it back in an
+//! [`AcquireError`].
+//!
+//! ```
+//! use diesel_locks::{AcquireError, LockError, OwnedAdvisoryLockGuard, Wait};
 //! use diesel_locks_harness::TestDatabase;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -62,8 +146,15 @@
 //! # let database_url = database.url();
 //! match OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait) {
 //!     Ok(mut leader) => {
-//!         assert!(leader.is_held()?); // and `leader` is the connection
-//!         leader.release()?;
+//!         assert!(leader.is_held()?);
+//!         let conn = leader.release()?;
+//!         match OwnedAdvisoryLockGuard::acquire(conn, "silver_leader", Wait::NoWait) {
+//!             Ok(leader) => drop(leader),
+//!             Err(AcquireError { conn, error }) if error.is_contention() => { /* try later */
+//! #               drop(conn);
+//!             }
+//!             Err(refused) => return Err(refused.error.into()),
+//!         }
 //!     }
 //!     Err(LockError::NotAvailable { .. }) => { /* another process leads */ }
 //!     Err(error) => return Err(error.into()),
@@ -73,10 +164,30 @@
 //! ```
 //!
 //! A lock of the *transaction* needs no guard, because it ends with the transaction:
-//! `advisory_xact_lock`, and `transaction_with_advisory_lock`, which costs no further round trip.
+//! [`advisory_xact_lock`](AdvisoryLockExt::advisory_xact_lock), and
+//! [`transaction_with_advisory_lock`](AdvisoryLockExt::transaction_with_advisory_lock), which costs
+//! no further round trip.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, prelude::*};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let mut conn = PgConnection::establish(database.url())?;
+//! conn.transaction_with_advisory_lock("invoices", |conn| {
+//!     diesel::sql_query("SELECT 1").execute(conn)?;
+//!     conn.advisory_xact_lock((7, 42))
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! A lock is named by a string, a number or a pair of numbers: see [`LockKey`] for what that is to
-//! PostgreSQL, and [`AdvisoryLock`] for shared locks.
+//! PostgreSQL, and [`AdvisoryLock`] for shared locks. Whoever names it by a string reads the string
+//! in every error. With the feature `interop`, [`LockKey::sqlx`], [`LockKey::django_pglock`] and
+//! [`LockKey::ruby_with_advisory_lock`] are the keys that those give a name.
 //!
 //! # Waiting
 //!
@@ -86,21 +197,144 @@
 //! |---|---|
 //! | (none) | waits until the lock is granted |
 //! | `_nowait` | [`LockError::NotAvailable`] at once |
-//! | `_timeout` | [`LockError::Timeout`] after that long, measured by the server |
-//! | `try_` | `Ok(None)` at once, and an open transaction stays usable |
+//! | `_timeout` | [`LockError::Timeout`] after that long for the whole call, measured by the server |
+//! | `try_` | `Ok(None)` or `Ok(false)` at once, and an open transaction stays usable |
+//! | `_wait` | what a [`Wait`] says, chosen at run time |
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use std::time::Duration;
+//!
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, TableLockMode, Wait, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # let mut conn = PgConnection::establish(database.url())?;
+//! let patience = Wait::Timeout(Duration::from_secs(1));
+//! conn.transaction::<_, LockError, _>(|conn| {
+//!     conn.execute_for_update_wait(accounts::table, patience)?;
+//!     conn.advisory_xact_lock_wait("accounts", Wait::NoWait)?;
+//!     assert!(conn.try_lock_table(jobs::table, TableLockMode::Exclusive)?);
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! PostgreSQL's `NOWAIT` is for rows, and a row's table is waited for where an `ALTER TABLE` has
 //! locked it: [`with_lock_timeout`](LockTimeoutExt::with_lock_timeout) limits every wait. `try_` and
 //! `_timeout` have such a limit themselves.
 //!
-//! [`LockError`] says what else can happen, and [`is_contention`](LockError::is_contention) and
-//! [`is_retryable`](LockError::is_retryable) what can be done about it. [`condition()`] asks the
-//! same of an error that wraps it.
+//! # Errors
+//!
+//! [`LockError`] says why a lock was not taken, not kept, or not let go, and its [`LockTarget`]
+//! which. [`is_contention`](LockError::is_contention) is another session in the way, and
+//! [`is_retryable`](LockError::is_retryable) what may well succeed the next time. [`condition()`],
+//! [`is_contention()`] and [`is_retryable()`] ask the same of any error that wraps it.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, LockTarget, prelude::*};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let mut here = PgConnection::establish(database.url())?;
+//! # let mut there = PgConnection::establish(database.url())?;
+//! let leader = here.advisory_lock("gold_leader")?;
+//! let Err(error) = there.advisory_lock_nowait("gold_leader").map(drop) else {
+//!     panic!("two leaders");
+//! };
+//! let target = LockTarget::Advisory("gold_leader".into());
+//! assert!(matches!(&error, LockError::NotAvailable { target: busy, .. } if *busy == target));
+//! assert_eq!(error.to_string(), "advisory lock \"gold_leader\" is locked by another session");
+//!
+//! let wrapped: Box<dyn std::error::Error> = error.into();
+//! assert!(diesel_locks::is_contention(&*wrapped));
+//! leader.release()?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Deadlocks and serialization failures
 //!
 //! PostgreSQL resolves them by ending one of the transactions, which has to be run again:
 //! [`RetryExt::retrying`] does that.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, Retry, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # let conn = &mut PgConnection::establish(database.url())?;
+//! conn.retrying(Retry::new().attempts(10)).transaction::<_, LockError, _>(|conn| {
+//!     conn.execute_for_update(accounts::table)?;
+//!     diesel::update(accounts::table).set(accounts::balance.eq(0)).execute(conn)?;
+//!     Ok(())
+//! })?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Pools
+//!
+//! With the feature `r2d2`, a pool has the methods for advisory locks too, by [`PoolLockExt`]. Each
+//! [`PooledGuard`] has a connection of its own out of it, and the endings are for both: what ends
+//! with `_nowait` waits for no connection either, and is then refused with
+//! [`LockTarget::Connection`]. The pool of a [`LockAwareManager`] lends no connection that still has
+//! a lock.
+//!
+//! ```
+//! use diesel::PgConnection;
+//! use diesel::r2d2::{ConnectionManager, Pool};
+//! use diesel_locks::{LockAwareManager, LockError, LockTarget, prelude::*};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! let manager = ConnectionManager::<PgConnection>::new(database.url());
+//! let pool = Pool::builder().max_size(1).build(LockAwareManager::new(manager))?;
+//! let leader = pool.advisory_lock("gold_leader")?;
+//! match pool.advisory_lock_nowait("silver_leader") {
+//!     Err(LockError::NotAvailable { target, .. }) => assert_eq!(target, LockTarget::Connection),
+//!     other => panic!("{other:?}"),
+//! }
+//! drop(leader);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Guards are counted in the one place that a connection has for instrumentation. An
+//! instrumentation of the application's own goes beside it by [`set_instrumentation`].
+//!
+//! # Long work
+//!
+//! A session may end while its holder does something else than queries. With the feature `watch`,
+//! [`OwnedAdvisoryLockGuard::watch`] asks the server in the background, and says on a channel when
+//! the lock is lost.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use diesel_locks::{OwnedAdvisoryLockGuard, Wait};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let database_url = database.url();
+//! let leader = OwnedAdvisoryLockGuard::connect(database_url, "gold_leader", Wait::NoWait)?;
+//! let leader = leader.watch(Duration::from_secs(5))?;
+//! while !leader.is_lost() {
+//!     // … a step of the long work
+//! #   break;
+//! }
+//! leader.release()?;
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # Tests
 //!
@@ -110,15 +344,27 @@
 //! and finds the ones that break something; and its `TestDatabase` gives each test a database, on
 //! a private server that is started for it if there is no other.
 //!
+//! # Limits
+//!
+//! - Locks of a session do not work through a pooler in transaction mode: see *Poolers* in
+//!   [`AdvisoryLockExt`]. Locks of a transaction do.
+//! - Diesel 2.3 hides the SQLSTATE, so errors are told apart by the server's messages: see
+//!   [`LockError`].
+//! - Servers that accept advisory locks and do nothing, such as CockroachDB, are not noticed.
+//! - A transaction is what Diesel knows as one. A `BEGIN` by SQL of one's own is not seen.
+//! - `std::mem::forget` on a guard keeps its lock until the connection is closed.
+//!
 //! # Features
 //!
 //! None is on by default.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`]; pooled connections have all methods |
-//! | `watch` | `OwnedAdvisoryLockGuard::watch`, which says when a lock is lost during long work |
+//! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`], [`PooledGuard`] |
+//! | `watch` | [`OwnedAdvisoryLockGuard::watch`] |
+//! | `interop` | [`LockKey::sqlx`], [`LockKey::django_pglock`], [`LockKey::ruby_with_advisory_lock`] |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod advisory;
@@ -177,7 +423,18 @@ pub mod prelude {
     };
 }
 
-/// The README's examples.
+/// The examples of the README and of the pages beside it.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/which-lock.md")]
+    struct WhichLock;
+
+    #[doc = include_str!("../docs/pools.md")]
+    struct Pools;
+
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
+}

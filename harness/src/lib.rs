@@ -4,23 +4,6 @@
 //! and a connection of its own, and lets the one that gets the lock hold it until the other has
 //! failed, got it too, or been seen by the server to wait. Nothing sleeps, so nothing flakes.
 //!
-//! Where two are not enough, or their order matters:
-//!
-//! | | what it runs | |
-//! |---|---|---|
-//! | [`Contention`] | one attempt in n transactions at once | who got the lock, who failed, who waited |
-//! | [`Scenario`] | steps of named sessions, in the order that the test writes | each step's result; [assertions](Session::assert_blocks) |
-//! | [`Explorer`] | steps of sessions, in every order | the orders that break an invariant or deadlock, to be run again |
-//! | [`Spec`] | a file in the language of PostgreSQL's isolation tests | what `isolationtester` prints |
-//! | [`conflict_matrix`] | each of n attempts against each | the table of who blocks whom |
-//!
-//! Whether a session waits, and for whom, is always what the server says. What happened is in a
-//! [`Transcript`], as text, as a diagram for Mermaid or as a picture.
-//!
-//! [`TestDatabase`] gives every test a database of its own, on the server that `DATABASE_URL`
-//! names, or, on Unix, on a private one that [`TempPostgres`] starts and that is gone with the
-//! process. Each operation has an error type of its own, and [`HarnessError`] is for all of them.
-//!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 //! use diesel::prelude::*;
@@ -37,7 +20,96 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Where two are not enough, or their order matters:
+//!
+//! | | what it runs | |
+//! |---|---|---|
+//! | [`Contention`] | one attempt in n transactions at once | who got the lock, who failed, who waited |
+//! | [`Scenario`] | steps of named sessions, in the order that the test writes | each step's result; [assertions](Session::assert_blocks) |
+//! | [`Explorer`] | steps of sessions, in every order | the orders that break an invariant or deadlock, to be run again |
+//! | [`Spec`] | a file in the language of PostgreSQL's isolation tests | what `isolationtester` prints |
+//! | [`conflict_matrix`] | each of n attempts against each | the table of who blocks whom |
+//!
+//! Whether a session waits, and for whom, is always what the server says. What happened is in a
+//! [`Transcript`], as text, as a diagram for Mermaid or as a picture.
+//!
+//! # Steps in one order
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::prelude::*;
+//! use diesel_locks_harness::Scenario;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! let scenario = Scenario::new(|| PgConnection::establish(database.url()));
+//! let first = scenario.session("first")?;
+//! let second = scenario.session("second")?;
+//! first.begin()?;
+//! first.run("lock", |conn| conn.execute_for_update(accounts::table.find(1)))?;
+//! second.begin()?;
+//! let locks = second.assert_blocks("lock", |conn| {
+//!     conn.execute_for_update(accounts::table.find(1))
+//! });
+//! first.commit()?;
+//! assert_eq!(locks.join()?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Steps in every order
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::prelude::*;
+//! use diesel_locks_harness::{Explorer, IsolationLevel, Steps};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! # let database = database()?;
+//! let lock = |ids: [i32; 2]| {
+//!     let [one, two] = ids;
+//!     Steps::<PgConnection, ()>::transaction(IsolationLevel::ReadCommitted)
+//!         .step("one", move |conn, _| {
+//!             conn.execute_for_update(accounts::table.find(one))?;
+//!             Ok(())
+//!         })
+//!         .step("another", move |conn, _| {
+//!             conn.execute_for_update(accounts::table.find(two))?;
+//!             Ok(())
+//!         })
+//! };
+//! let exploration = Explorer::new(|| PgConnection::establish(database.url()))
+//!     .session("first", lock([1, 2]))
+//!     .session("second", lock([2, 1]))
+//!     .explore()?;
+//! // They deadlock, in some of the orders.
+//! assert!(!exploration.failures().is_empty());
+//! println!("{exploration}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Databases and servers
+//!
+//! [`TestDatabase`] gives every test a database of its own, on the server that `DATABASE_URL`
+//! names, or, on Unix, on a private one that [`TempPostgres`] starts and that is gone with the
+//! process.
+//!
+//! # Errors
+//!
+//! Each operation has an error type of its own, and [`HarnessError`] is for all of them. Their
+//! `Debug` is what they say, with their sources, so that a test may return them.
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `migrations`, on by default | `TestDatabase::migrated` |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
 mod chain;
@@ -78,3 +150,8 @@ pub use sessions::{
     begin_at, commit, rollback,
 };
 pub use transcript::Transcript;
+
+/// The README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

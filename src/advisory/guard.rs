@@ -13,7 +13,9 @@ use crate::{AdvisoryLock, LockError, Wait};
 /// [`AdvisoryLocks`](crate::AdvisoryLocks).
 ///
 /// Made by the methods of [`AdvisoryLockExt`](crate::AdvisoryLockExt). It dereferences to the
-/// connection, which is therefore used through the guard while the lock is held.
+/// connection, which is therefore used through the guard while the lock is held. Diesel's methods
+/// want `&mut *guard`; of `&mut guard` the compiler says only that `Connection`, or
+/// `LoadConnection`, is not implemented for it.
 ///
 /// # What drop does
 ///
