@@ -5,6 +5,7 @@ mod escalation;
 mod every_method;
 mod examples;
 mod scanner;
+mod statements;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
@@ -17,6 +18,7 @@ use std::panic;
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel_locks_harness::TempPostgres;
+use serial_test::parallel;
 use tour::Tour;
 use wire::Wire;
 
@@ -33,11 +35,13 @@ fn on_the_wire(prepare: tour::Prepare) {
 }
 
 #[test]
+#[parallel]
 fn whatever_is_sent_says_whose_function_operator_view_or_type_it_means() {
     on_the_wire(|_| ());
 }
 
 #[test]
+#[parallel]
 fn so_does_what_is_sent_on_a_connection_with_instrumentation_of_its_own() {
     on_the_wire(|conn| conn.set_instrumentation(|_: InstrumentationEvent<'_>| ()));
 }
@@ -58,11 +62,13 @@ fn among_traps(search_path: &str, prepare: tour::Prepare) {
 }
 
 #[test]
+#[parallel]
 fn nothing_of_another_role_is_used_where_it_comes_first() {
     among_traps("hostile, pg_catalog, public", |_| ());
 }
 
 #[test]
+#[parallel]
 fn nothing_of_another_role_is_used_where_it_is_the_better_match() {
     among_traps("public, hostile", |conn| {
         conn.set_instrumentation(|_: InstrumentationEvent<'_>| ())
@@ -78,6 +84,7 @@ fn springs(server: &TempPostgres, statement: &str) -> Vec<String> {
 }
 
 #[test]
+#[parallel]
 fn a_trap_is_sprung_by_whatever_says_not_whose_it_is() {
     let server = tour::server();
     let conn = &mut PgConnection::establish(server.url()).unwrap();

@@ -1,6 +1,11 @@
 //! What the tests share: the schema, a migrated database, and a look at the server.
 
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "no test uses all of it"
+)]
 
 pub(crate) mod directory;
 pub(crate) mod proxy;

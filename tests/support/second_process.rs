@@ -16,6 +16,24 @@ pub(crate) fn second_process() -> Option<String> {
     env::var("SECOND_PROCESS").ok()
 }
 
+/// The name of the test in which this stands, with its modules, as the test's harness wants it.
+macro_rules! this_test {
+    () => {{
+        fn here() {}
+        $crate::support::second_process::test_around(here)
+    }};
+}
+pub(crate) use this_test;
+
+/// See `this_test`.
+pub(crate) fn test_around<F>(_: F) -> String {
+    // The program, modules, the test, closures that macros made of its body, and the function.
+    let path = std::any::type_name::<F>().split("::").skip(1);
+    let mut parts: Vec<_> = path.filter(|part| !part.starts_with('{')).collect();
+    parts.pop();
+    parts.join("::")
+}
+
 /// This test again, as another process.
 pub(crate) struct SecondProcess {
     child: Child,
