@@ -11,7 +11,7 @@ use diesel_locks::{LockAwareManager, LockError, set_instrumentation};
 use diesel_locks_harness::TestDatabase;
 use serial_test::parallel;
 
-use crate::support::{advisory_locks, backend_pid, connect, eventually};
+use crate::support::{advisory_locks, backend_pid, connect, eventually, two_sessions};
 
 /// Counts the events of a connection.
 struct Count(Arc<AtomicUsize>);
@@ -40,8 +40,7 @@ fn fail_half_way(conn: &mut PgConnection, there: &mut PgConnection) {
 #[test]
 #[parallel]
 fn what_the_application_has_set_before_stays_and_sees_the_locks() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let (count, events) = counted();
     here.set_instrumentation(count);
     let guard = here.advisory_lock(1).unwrap();

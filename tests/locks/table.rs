@@ -13,7 +13,7 @@ use diesel_locks_harness::Contention;
 use serial_test::parallel;
 
 use crate::support::schema::{accounts, jobs};
-use crate::support::{backend_pid, connect, database, eventually, waits_for_a_table};
+use crate::support::{backend_pid, connect, database, eventually, two_sessions, waits_for_a_table};
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(60);
@@ -32,8 +32,7 @@ fn the_sixty_four_pairs_conflict_as_documented() {
         [0, 1, 1, 1, 1, 1, 1, 1],
         [1, 1, 1, 1, 1, 1, 1, 1],
     ];
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     for (wanted, row) in TableLockMode::ALL.into_iter().zip(CONFLICTS) {
         for (held, conflicts) in TableLockMode::ALL.into_iter().zip(row) {
             here.transaction::<_, LockError, _>(|here| {
@@ -127,8 +126,7 @@ fn several_tables_are_locked_in_the_order_of_their_names() {
 #[test]
 #[parallel]
 fn a_timeout_names_the_tables_and_leaves_both_limits_as_they_were() {
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     here.begin_test_transaction().unwrap();
     here.lock_table(accounts::table, TableLockMode::Share)
         .unwrap();
@@ -211,8 +209,7 @@ fn a_timeout_counts_for_all_tables_together() {
 #[test]
 #[parallel]
 fn a_shorter_statement_timeout_of_the_callers_own_stays_what_it_is() {
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     here.batch_execute("BEGIN; LOCK TABLE jobs").unwrap();
     there
         .transaction::<_, LockError, _>(|conn| {
@@ -238,8 +235,7 @@ fn a_shorter_statement_timeout_of_the_callers_own_stays_what_it_is() {
 #[test]
 #[parallel]
 fn a_try_for_several_tables_that_is_refused_keeps_none_of_them() {
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     here.batch_execute("BEGIN; LOCK TABLE jobs").unwrap();
     there
         .transaction::<_, LockError, _>(|there| {
@@ -268,8 +264,7 @@ fn tables_of_a_schema_and_views_are_locked_like_any_other() {
             id -> Int4,
         }
     }
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     here.batch_execute(
         "CREATE SCHEMA bank; CREATE TABLE bank.ledgers (id int PRIMARY KEY); \
          CREATE VIEW the_rich AS SELECT id FROM accounts WHERE balance > 1000000",

@@ -11,7 +11,6 @@ mod support;
 mod tokens;
 mod tour;
 mod traps;
-mod wire;
 
 use std::panic;
 
@@ -19,17 +18,17 @@ use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
+use support::proxy::Proxy;
 use tour::Tour;
-use wire::Wire;
 
 use crate::scanner::assert_qualified;
 
 fn on_the_wire(prepare: tour::Prepare) {
     let server = tour::server();
-    let wire = Wire::before(&server);
-    let url = &wire.url();
+    let proxy = Proxy::before(&server);
+    let url = &proxy.url();
     Tour { url, prepare }.go();
-    let said = wire.said();
+    let said = proxy.said();
     assert!(said.len() > 100, "{said:#?}");
     assert_qualified(&said);
 }
@@ -51,14 +50,14 @@ fn among_traps(search_path: &str, prepare: tour::Prepare) {
     let server = tour::server();
     let conn = &mut PgConnection::establish(server.url()).unwrap();
     traps::set(conn, search_path);
-    let wire = Wire::before(&server);
-    let url = &wire.url();
+    let proxy = Proxy::before(&server);
+    let url = &proxy.url();
     let tour = panic::catch_unwind(|| Tour { url, prepare }.go());
     // Which is why the tour has failed, if it has.
     let sprung = traps::sprung(conn);
     assert!(sprung.is_empty(), "{sprung:#?}");
     tour.unwrap_or_else(|panic| panic::resume_unwind(panic));
-    assert_eq!(traps::missing(conn, &wire.said()), <[&str; 0]>::default());
+    assert_eq!(traps::missing(conn, &proxy.said()), <[&str; 0]>::default());
 }
 
 #[test]

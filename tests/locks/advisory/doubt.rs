@@ -16,7 +16,7 @@ use diesel_locks::{AdvisoryLock, LockAwareManager, LockError, OwnedAdvisoryLockG
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::{parallel, serial};
 
-use crate::support::{advisory_locks, backend_pid, connect, eventually};
+use crate::support::{advisory_locks, backend_pid, connect, eventually, two_sessions};
 
 fn cancel(conn: &mut PgConnection, pid: i32) {
     diesel::select(
@@ -73,8 +73,7 @@ where
 #[test]
 #[parallel]
 fn a_cancelled_second_acquisition_leaves_the_first_one_its_locks() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let kinds = |key: i32| {
         [
             AdvisoryLock::exclusive(i64::from(key)),
@@ -106,8 +105,7 @@ fn a_cancelled_second_acquisition_leaves_the_first_one_its_locks() {
 #[test]
 #[parallel]
 fn a_cancelled_third_acquisition_leaves_both_others_their_locks() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let in_the_way = there.advisory_lock(2).unwrap();
     let mut first = here.advisory_lock(1).unwrap();
     let mut second = first.advisory_lock_all([1, 3]).unwrap();
@@ -126,8 +124,7 @@ fn a_cancelled_third_acquisition_leaves_both_others_their_locks() {
 #[test]
 #[parallel]
 fn three_thousand_locks_that_are_taken_again_stay_with_the_first_guard() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let in_the_way = there.advisory_lock(3001).unwrap();
     let mut outer = here.advisory_lock_all(1..=3000_i64).unwrap();
     let error = cancelled(&database, &mut *outer, |conn| {
@@ -161,8 +158,7 @@ fn under_a_hail_of_cancels<T>(hand: &mut PgConnection, pid: i32, work: impl FnOn
 #[test]
 #[parallel]
 fn under_a_hail_of_cancels_a_guard_has_its_lock_or_says_that_it_has_not() {
-    let database = TestDatabase::new().unwrap();
-    let (mut there, mut hand) = (connect(&database), connect(&database));
+    let (database, mut there, mut hand) = two_sessions(TestDatabase::new().unwrap());
     for set in [&[7][..], &[5, 6, 7, 8]] {
         let mut refused = 0;
         while refused < 50 {
@@ -338,8 +334,7 @@ fn where_nothing_can_be_proved_the_session_ends_and_the_outer_guard_says_so() {
 #[test]
 #[parallel]
 fn a_release_that_is_cut_short_in_a_transaction_gives_back_once() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let pid = backend_pid(&mut here);
     let mut outer = here.advisory_lock_all(1..=3000_i64).unwrap();
     // The statements are prepared, so that the time is spent on the locks.

@@ -3,7 +3,6 @@
 //! The instant is made long: the server process that waits is stopped, is granted the lock, is
 //! too late, and goes on.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -16,16 +15,10 @@ use diesel_locks::{AdvisoryLock, LockError};
 use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
+use crate::support::server::signal;
 use crate::support::{backend_pid, eventually};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
-
-fn signal(signal: &str, pid: i32) {
-    let status = Command::new("kill")
-        .args([signal, &pid.to_string()])
-        .status();
-    assert!(status.unwrap().success());
-}
 
 /// Asks the server until it says yes.
 fn until(conn: &mut PgConnection, pid: i32, condition: &str) {
@@ -60,14 +53,14 @@ fn grant_too_late(attempt: impl FnOnce(&mut PgConnection, &TempPostgres) + Send)
             pid,
             "pg_catalog.cardinality(pg_catalog.pg_blocking_pids(pid)) OPERATOR(pg_catalog.>) 0",
         );
-        signal("-STOP", pid);
+        signal("-STOP", &[pid]);
         guard.release().unwrap();
         until(
             &mut observer,
             pid,
             "pg_catalog.now() OPERATOR(pg_catalog.-) query_start OPERATOR(pg_catalog.>) '200ms'",
         );
-        signal("-CONT", pid);
+        signal("-CONT", &[pid]);
     });
 }
 

@@ -22,6 +22,7 @@ use serial_test::parallel;
 use crate::support::schema::accounts;
 use crate::support::{
     advisory_locks, backend_pid, connect, database, eventually, lock_timeout, terminate,
+    two_sessions,
 };
 
 #[test]
@@ -68,8 +69,7 @@ fn a_second_lock_inside_the_scope_fails() {
 #[test]
 #[parallel]
 fn whoever_names_a_lock_by_a_string_reads_the_string_again() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let text = |error: LockError| error.to_string();
     let name = "named \"so\"\n";
     let mut guard = here.advisory_lock(name).unwrap();
@@ -185,8 +185,7 @@ fn a_refusal_gives_back_the_connection_that_it_was_handed() {
 #[test]
 #[parallel]
 fn work_under_a_lock_has_every_way_to_wait() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let short = Duration::from_millis(20);
     let guard = here.advisory_lock("x").unwrap();
     let work = |_: &mut PgConnection| Ok::<_, LockError>(7);
@@ -257,8 +256,7 @@ fn two_threads_contend_and_one_is_refused() {
 #[test]
 #[parallel]
 fn keys_are_the_same_for_postgresql_and_for_the_crate() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     for key in [
         LockKey::Single(i64::MIN),
         LockKey::Single(i64::MAX),
@@ -296,8 +294,7 @@ fn keys_are_the_same_for_postgresql_and_for_the_crate() {
 #[test]
 #[parallel]
 fn the_two_key_spaces_never_overlap() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _single = here.advisory_lock_nowait(1).unwrap();
     let _pair = there.advisory_lock_nowait((0, 1)).unwrap();
 }
@@ -330,8 +327,7 @@ fn every_string_is_a_name_and_sql_computes_the_same_key() {
 #[test]
 #[parallel]
 fn locks_of_one_session_stack() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let mut outer = here.advisory_lock_nowait("x").unwrap();
     let inner = outer.advisory_lock_nowait("x").unwrap();
     inner.release().unwrap();
@@ -344,8 +340,7 @@ fn locks_of_one_session_stack() {
 #[test]
 #[parallel]
 fn a_refusal_leaves_the_transaction_usable() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _guard = here.advisory_lock("x").unwrap();
     there
         .transaction::<_, LockError, _>(|conn| {
@@ -360,8 +355,7 @@ fn a_refusal_leaves_the_transaction_usable() {
 #[test]
 #[parallel]
 fn a_timeout_is_measured_by_the_server_and_put_back() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let short = Duration::from_millis(20);
     there.batch_execute("SET lock_timeout = '2min'").unwrap();
 
@@ -392,8 +386,7 @@ fn a_timeout_is_measured_by_the_server_and_put_back() {
 #[test]
 #[parallel]
 fn a_timeout_of_zero_does_not_wait_for_ever() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _guard = here.advisory_lock("x").unwrap();
     let error = there.advisory_lock_timeout("x", Duration::ZERO);
     assert!(matches!(error, Err(LockError::Timeout { .. })));
@@ -405,8 +398,7 @@ fn a_timeout_of_zero_does_not_wait_for_ever() {
 #[test]
 #[parallel]
 fn the_sessions_own_lock_timeout_ends_a_wait() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     there.batch_execute("SET lock_timeout = '20ms'").unwrap();
     let _guard = here.advisory_lock("x").unwrap();
     let error = there.advisory_lock("x").unwrap_err();
@@ -532,8 +524,7 @@ fn a_lock_that_was_released_behind_the_guard_is_not_held() {
 #[test]
 #[parallel]
 fn a_guard_on_another_session_says_so_and_leaves_that_session_alone() {
-    let database = TestDatabase::new().unwrap();
-    let (mut conn, mut other) = (connect(&database), connect(&database));
+    let (database, mut conn, mut other) = two_sessions(TestDatabase::new().unwrap());
     let (taken_by, now_at) = (backend_pid(&mut conn), backend_pid(&mut other));
     let mut guard = conn.advisory_lock(AdvisoryLock::shared("x")).unwrap();
     std::mem::forget(other.advisory_lock(AdvisoryLock::shared("x")).unwrap());
@@ -663,8 +654,7 @@ fn guards_go_to_other_threads_with_their_connections() {
 #[test]
 #[parallel]
 fn a_statement_that_never_ran_takes_nothing_from_the_guard_outside() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let mut outer = here.advisory_lock("x").unwrap();
     // The prepared statement of the first lock is gone, and the second one fails.
     outer.batch_execute("DEALLOCATE ALL").unwrap();

@@ -11,7 +11,9 @@ use diesel_locks::{AdvisoryLock, LockError, LockKey, LockTarget, OwnedAdvisoryLo
 use diesel_locks_harness::{Contention, TestDatabase};
 use serial_test::parallel;
 
-use crate::support::{advisory_locks, backend_pid, connect, eventually, lock_timeout, terminate};
+use crate::support::{
+    advisory_locks, backend_pid, connect, eventually, lock_timeout, terminate, two_sessions,
+};
 
 /// One of each kind, and the ends of the key spaces.
 fn every_kind() -> Vec<AdvisoryLock> {
@@ -32,8 +34,7 @@ fn every_kind() -> Vec<AdvisoryLock> {
 #[test]
 #[parallel]
 fn all_are_taken_and_all_are_given_back() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let wanted = every_kind();
     let mut guard = here.advisory_lock_all(wanted.clone()).unwrap();
     assert_eq!(guard.locks().len(), 14);
@@ -78,8 +79,7 @@ fn duplicates_are_taken_once_and_none_is_a_set_too() {
 #[test]
 #[parallel]
 fn none_is_kept_when_one_is_refused() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _third = here.advisory_lock(3).unwrap();
     let mut outer = there.advisory_lock(1).unwrap();
 

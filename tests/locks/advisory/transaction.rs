@@ -15,7 +15,9 @@ use diesel_locks_harness::{Contention, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::schema::accounts;
-use crate::support::{advisory_locks, backend_pid, connect, database, lock_timeout, terminate};
+use crate::support::{
+    advisory_locks, backend_pid, connect, database, lock_timeout, terminate, two_sessions,
+};
 
 const SHORT: Duration = Duration::from_millis(20);
 
@@ -77,8 +79,7 @@ fn every_way_to_wait_is_told_apart() {
 #[test]
 #[parallel]
 fn a_timeout_is_measured_by_the_server_and_put_back() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _holder = here.advisory_lock("x").unwrap();
     there.batch_execute("SET lock_timeout = '1min'").unwrap();
     there
@@ -212,8 +213,7 @@ fn diesel_knows_the_transaction_as_its_own() {
 #[test]
 #[parallel]
 fn a_lock_that_is_not_granted_leaves_no_transaction_open() {
-    let database = TestDatabase::new().unwrap();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let mut observer = connect(&database);
     let pid = backend_pid(&mut there);
     let _holder = here.advisory_lock("x").unwrap();

@@ -1,6 +1,5 @@
 //! Knowing that a lock was lost, without a query.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -11,6 +10,7 @@ use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
+use crate::support::server::signal;
 use crate::support::{advisory_locks, backend_pid, connect, terminate};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -54,12 +54,6 @@ fn a_lock_that_was_released_before_is_reported() {
 #[test]
 #[parallel]
 fn a_server_that_is_silent_is_reported_and_hangs_nobody() {
-    let signal = |signal: &str, pid: i32| {
-        let status = Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .status();
-        assert!(status.unwrap().success());
-    };
     // Its processes are on this machine.
     let server = TempPostgres::start().unwrap();
     for (release, is_told) in [(true, true), (false, true), (true, false), (false, false)] {
@@ -67,7 +61,7 @@ fn a_server_that_is_silent_is_reported_and_hangs_nobody() {
         let mut guard = guard.unwrap();
         let pid = backend_pid(&mut *guard);
         let watched = guard.watch(INTERVAL).unwrap();
-        signal("-STOP", pid);
+        signal("-STOP", &[pid]);
         if is_told {
             let lost = watched.lost().recv_timeout(AT_LAST).unwrap();
             assert!(matches!(lost, LockError::Unresponsive { after, .. } if after == INTERVAL));
@@ -81,7 +75,7 @@ fn a_server_that_is_silent_is_reported_and_hangs_nobody() {
         }
         assert!(begun.elapsed() < AT_LAST);
         // The lock is let go as soon as the server answers: the next round waits for that.
-        signal("-CONT", pid);
+        signal("-CONT", &[pid]);
     }
 }
 

@@ -11,7 +11,7 @@ use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::schema::accounts;
-use crate::support::{backend_pid, connect, database, terminate};
+use crate::support::{backend_pid, connect, database, terminate, two_sessions};
 
 fn classified(conn: &mut PgConnection, statements: &str) -> LockError {
     let error = conn
@@ -28,8 +28,7 @@ fn classified(conn: &mut PgConnection, statements: &str) -> LockError {
 #[test]
 #[parallel]
 fn a_lock_timeout_is_no_nowait_though_they_share_a_code() {
-    let database = database();
-    let (mut holder, mut conn) = (connect(&database), connect(&database));
+    let (_database, mut holder, mut conn) = two_sessions(database());
     holder.begin_test_transaction().unwrap();
     holder
         .batch_execute("LOCK TABLE accounts IN ACCESS EXCLUSIVE MODE")
@@ -86,8 +85,7 @@ fn an_aborted_transaction_says_so() {
 #[test]
 #[parallel]
 fn a_serialization_failure_is_retryable() {
-    let database = database();
-    let (mut first, mut second) = (connect(&database), connect(&database));
+    let (_database, mut first, mut second) = two_sessions(database());
     let error = first
         .build_transaction()
         .repeatable_read()

@@ -3,9 +3,7 @@
 //! The language is that of a server's environment, so each is a server of another process: a test
 //! here starts itself again.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
@@ -17,7 +15,7 @@ use diesel_locks_harness::{Contention, TempPostgres};
 use schema::accounts;
 use serial_test::parallel;
 
-use crate::support::second_process::this_test;
+use crate::support::second_process::{SecondProcess, second_process, this_test};
 
 mod schema {
     diesel::table! {
@@ -131,22 +129,14 @@ fn every_error_is_known(language: &str) {
 #[test]
 #[parallel]
 fn servers_of_every_language_are_understood() {
-    if let Ok(language) = env::var("LANGUAGE_UNDER_TEST") {
+    if let Some(language) = second_process() {
         return every_error_is_known(&language);
     }
     for language in [
         "de", "es", "fr", "it", "ja", "ka", "ko", "ru", "sv", "uk", "zh_CN", "zh_TW", "en",
     ] {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", &this_test!(), "--nocapture"])
-            .env("LANGUAGE_UNDER_TEST", language)
-            .env("LANGUAGE", language)
-            .output()
-            .unwrap();
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{language}: {printed}");
-        print!("{printed}");
+        let environment = [("LANGUAGE", Path::new(language))];
+        SecondProcess::start(&this_test!(), language, &environment).succeeds();
     }
 }
 

@@ -11,7 +11,7 @@ use diesel_locks::{LockError, LockTarget, RowLock};
 use serial_test::parallel;
 
 use crate::support::schema::{accounts, jobs};
-use crate::support::{connect, database};
+use crate::support::{connect, database, two_sessions};
 
 mod bank {
     diesel::table! {
@@ -193,8 +193,7 @@ fn a_third_clause_takes_the_place_of_none() {
 #[test]
 #[parallel]
 fn nowait_is_for_each_clause_and_skip_locked_stays_for_a_try() {
-    let database = database();
-    let (mut here, mut there) = (connect(&database), connect(&database));
+    let (_database, mut here, mut there) = two_sessions(database());
     here.batch_execute("INSERT INTO jobs (account_id, payload) VALUES (1, 'pay')")
         .unwrap();
     here.begin_test_transaction().unwrap();
@@ -344,8 +343,7 @@ fn conflicts<A: Strength, B: Strength>(
 #[test]
 #[parallel]
 fn the_sixteen_pairs_conflict_as_documented() {
-    let database = database();
-    let (mut holder, mut other) = (connect(&database), connect(&database));
+    let (_database, mut holder, mut other) = two_sessions(database());
     // A row of section 13.3.2's table 13.3, for each strength that is held.
     macro_rules! row {
         ($held:ident: $($wanted:ident $conflicts:literal),*) => {$(
