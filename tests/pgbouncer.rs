@@ -4,11 +4,7 @@
 //! Needs PgBouncer's program (Debian: `apt-get install pgbouncer`), and therefore runs only when
 //! it is asked for: `cargo test --test pgbouncer`.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -18,72 +14,7 @@ use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError};
-use diesel_locks_harness::TempPostgres;
-
-struct PgBouncer {
-    server: TempPostgres,
-    process: Child,
-}
-
-impl PgBouncer {
-    /// In transaction mode, with more sessions than clients.
-    fn start() -> Self {
-        Self::start_with("transaction", 20)
-    }
-
-    fn start_with(mode: &str, sessions: usize) -> Self {
-        let server = TempPostgres::start().unwrap();
-        let directory = server.directory().join("pgbouncer");
-        fs::create_dir(&directory).unwrap();
-        // PgBouncer refuses root, as PostgreSQL does.
-        let owner = fs::metadata(server.directory()).unwrap();
-        chown(&directory, Some(owner.uid()), Some(owner.gid())).unwrap();
-        let configuration = format!(
-            "[databases]\n* = host={} port=5432 user=postgres\n\
-             [pgbouncer]\npool_mode = {mode}\ndefault_pool_size = {sessions}\nauth_type = any\n\
-             listen_addr =\nlisten_port = 5432\nunix_socket_dir = {}\n",
-            server.directory().display(),
-            directory.display(),
-        );
-        let file = directory.join("pgbouncer.ini");
-        fs::write(&file, configuration).unwrap();
-        let mut process = Command::new("pgbouncer")
-            .arg(&file)
-            .uid(owner.uid())
-            .gid(owner.gid())
-            .current_dir(&directory)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("PgBouncer is not installed");
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        assert!(log.any(|line| line.unwrap().contains("process up")));
-        // What it goes on to say has to go somewhere.
-        std::thread::spawn(move || log.for_each(drop));
-        Self { server, process }
-    }
-
-    fn url(&self) -> String {
-        let socket = self.server.directory().join("pgbouncer");
-        format!(
-            "host={} port=5432 user=postgres dbname=postgres",
-            socket.display()
-        )
-    }
-
-    fn connect(&self) -> PgConnection {
-        let mut conn = PgConnection::establish(&self.url()).unwrap();
-        // Prepared statements belong to a session too.
-        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
-        conn
-    }
-}
-
-impl Drop for PgBouncer {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
+use support::pooler::PgBouncer;
 
 #[test]
 fn a_transactions_lock_works() {

@@ -1,6 +1,5 @@
 //! The hand that breaks things.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::chance::Chance;
 use super::stage::{Record, Stage};
 use super::turn::HANDS;
 use crate::support::proxy::{Cut, Proxy};
+use crate::support::server::try_signal;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
@@ -143,28 +143,17 @@ impl<'s> Hand<'s> {
         match fault {
             Fault::Cancel => conn.batch_execute(&format!("SELECT pg_cancel_backend({pid})")),
             Fault::Terminate => conn.batch_execute(&format!("SELECT pg_terminate_backend({pid})")),
+            // The process may have ended meanwhile.
             Fault::Stop(pause) => {
-                signal("STOP", pid);
+                try_signal("-STOP", &[pid]);
                 thread::sleep(Duration::from_millis(pause.into()));
-                signal("CONT", pid);
+                try_signal("-CONT", &[pid]);
                 Ok(())
             }
             _ => {
-                signal("KILL", pid);
+                try_signal("-KILL", &[pid]);
                 Ok(())
             }
         }
     }
-}
-
-/// The process may have ended meanwhile.
-fn signal(signal: &str, pid: i32) {
-    let script = format!("kill -s {signal} {pid} 2>/dev/null || true");
-    assert!(
-        Command::new("sh")
-            .args(["-c", &script])
-            .status()
-            .unwrap()
-            .success()
-    );
 }

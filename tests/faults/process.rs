@@ -1,8 +1,6 @@
 //! A second process with actors: this test again.
 
-use std::env;
-use std::io::{self, BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
@@ -10,62 +8,38 @@ use std::thread;
 use super::actor::Actor;
 use super::judge::Section;
 use super::stage::{Record, Stage};
+use crate::support::second_process::{Running, SecondProcess, say, second_process};
 
 /// The test that is the second process too.
 const TEST: &str = "faults_give_no_second_holder_and_leave_no_lock";
 
-/// What the first process gives to the second one.
-const GIVEN: &str = "DIESEL_LOCKS_FAULTS_GIVEN";
-
 /// A second process, as the first one sees it.
-pub(crate) struct Process {
-    child: Child,
-    /// Open as long as it is wanted.
-    stdin: Option<ChildStdin>,
-}
+pub(crate) struct Process(Running);
 
 impl Process {
     pub(crate) fn start(name: &str, seed: u64, stage: &Arc<Stage>) -> Self {
         let [direct, proxied] = stage.urls();
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", TEST, "--nocapture", "--test-threads=1"])
-            .env(GIVEN, [name, &seed.to_string(), direct, proxied].join("\t"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let given = [name, &seed.to_string(), direct, proxied].join("\t");
+        let (running, words) = SecondProcess::start(TEST, &given, &[]).split();
         let stage = Arc::clone(stage);
         thread::spawn(move || {
-            for line in lines.lines().map_while(Result::ok) {
-                if let Some(record) = parse(&line) {
-                    stage.record(record);
-                }
+            for record in words.filter_map(|word| parse(&word)) {
+                stage.record(record);
             }
         });
-        let stdin = child.stdin.take();
-        Self { child, stdin }
+        Self(running)
     }
 
     /// Has its actors end. It says when they have, and stays with its pools.
     pub(crate) fn end_actors(&mut self) {
         // One that was killed needs no telling.
-        let _ = self.stdin.as_mut().unwrap().write_all(b"end\n");
-    }
-}
-
-/// At once, as at its kill.
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.tell("end");
     }
 }
 
 /// Plays the second process, if this is one.
 pub(crate) fn is_second() -> bool {
-    let Ok(given) = env::var(GIVEN) else {
+    let Some(given) = second_process() else {
         return false;
     };
     let given: Vec<_> = given.split('\t').collect();
@@ -76,7 +50,7 @@ pub(crate) fn is_second() -> bool {
     let stage = Arc::new(Stage::new([direct.into(), proxied.into()], records));
     thread::spawn(move || {
         for record in collected {
-            say(&record);
+            say(&word(&record));
         }
     });
     let actors: Vec<_> = (0..3)
@@ -101,8 +75,8 @@ pub(crate) fn is_second() -> bool {
     true
 }
 
-/// Tells the first process, in one line.
-fn say(record: &Record) {
+/// What tells the first process, in one line.
+fn word(record: &Record) -> String {
     let (kind, text) = match record {
         Record::Section(section) => ("section", section.to_string()),
         Record::Count(what) => ("count", what.clone()),
@@ -110,13 +84,11 @@ fn say(record: &Record) {
         Record::Operations(operations) => ("operations", operations.replace('\n', "\r")),
         Record::Idle => ("idle", String::new()),
     };
-    println!("second process: {kind}: {text}");
+    format!("{kind}: {text}")
 }
 
-fn parse(line: &str) -> Option<Record> {
-    // The test's harness begins the first line.
-    let (_, said) = line.split_once("second process: ")?;
-    let (kind, text) = said.split_once(": ")?;
+fn parse(word: &str) -> Option<Record> {
+    let (kind, text) = word.split_once(": ")?;
     match kind {
         "section" => Section::parse(text).map(Record::Section),
         "count" => Some(Record::Count(text.to_owned())),

@@ -8,6 +8,7 @@ use diesel::sql_types::Bool;
 use diesel_locks::LockError;
 use diesel_locks::prelude::*;
 use diesel_locks_harness::{Contention, TempPostgres};
+use serial_test::parallel;
 
 use crate::tour;
 
@@ -43,6 +44,7 @@ fn mallory_is_superuser(server: &TempPostgres) -> bool {
 }
 
 #[test]
+#[parallel]
 fn a_superuser_whose_locks_are_refused_makes_nobody_a_superuser() {
     let server = server(
         "CREATE FUNCTION public.counted(n bigint, boolean) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -60,6 +62,7 @@ fn a_superuser_whose_locks_are_refused_makes_nobody_a_superuser() {
 }
 
 #[test]
+#[parallel]
 fn a_superuser_who_watches_a_contention_makes_nobody_a_superuser() {
     let server = server(
         "CREATE FUNCTION public.unnest(integer[]) RETURNS SETOF integer LANGUAGE plpgsql AS $$

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use serial_test::parallel;
+
 /// What has an error in its signature and sends nothing.
 const SEND_NOTHING: [&str; 7] = [
     "afterwards",
@@ -20,10 +22,11 @@ const TOUR: &str = concat!(
     include_str!("tour/guards.rs"),
     include_str!("tour/harness.rs"),
     include_str!("tour/tables.rs"),
-    include_str!("../statements.rs"),
+    include_str!("statements.rs"),
 );
 
 #[test]
+#[parallel]
 fn the_tour_comes_by_every_method_that_can_send_something() {
     let mut source = String::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

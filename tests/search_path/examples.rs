@@ -1,8 +1,11 @@
 //! What the scanner finds, and what not.
 
+use serial_test::parallel;
+
 use crate::scanner::unqualified;
 
 #[test]
+#[parallel]
 fn what_is_qualified_is_no_finding() {
     for sql in [
         "SELECT 1",
@@ -33,6 +36,7 @@ fn what_is_qualified_is_no_finding() {
 }
 
 #[test]
+#[parallel]
 fn what_is_looked_up_through_the_search_path_is_a_finding() {
     for (sql, finding) in [
         ("SELECT count(*)", "function count"),

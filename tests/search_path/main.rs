@@ -5,39 +5,42 @@ mod escalation;
 mod every_method;
 mod examples;
 mod scanner;
+mod statements;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
 mod tour;
 mod traps;
-mod wire;
 
 use std::panic;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel::prelude::*;
 use diesel_locks_harness::TempPostgres;
+use serial_test::parallel;
+use support::proxy::Proxy;
 use tour::Tour;
-use wire::Wire;
 
 use crate::scanner::assert_qualified;
 
 fn on_the_wire(prepare: tour::Prepare) {
     let server = tour::server();
-    let wire = Wire::before(&server);
-    let url = &wire.url();
+    let proxy = Proxy::before(&server);
+    let url = &proxy.url();
     Tour { url, prepare }.go();
-    let said = wire.said();
+    let said = proxy.said();
     assert!(said.len() > 100, "{said:#?}");
     assert_qualified(&said);
 }
 
 #[test]
+#[parallel]
 fn whatever_is_sent_says_whose_function_operator_view_or_type_it_means() {
     on_the_wire(|_| ());
 }
 
 #[test]
+#[parallel]
 fn so_does_what_is_sent_on_a_connection_with_instrumentation_of_its_own() {
     on_the_wire(|conn| conn.set_instrumentation(|_: InstrumentationEvent<'_>| ()));
 }
@@ -47,22 +50,24 @@ fn among_traps(search_path: &str, prepare: tour::Prepare) {
     let server = tour::server();
     let conn = &mut PgConnection::establish(server.url()).unwrap();
     traps::set(conn, search_path);
-    let wire = Wire::before(&server);
-    let url = &wire.url();
+    let proxy = Proxy::before(&server);
+    let url = &proxy.url();
     let tour = panic::catch_unwind(|| Tour { url, prepare }.go());
     // Which is why the tour has failed, if it has.
     let sprung = traps::sprung(conn);
     assert!(sprung.is_empty(), "{sprung:#?}");
     tour.unwrap_or_else(|panic| panic::resume_unwind(panic));
-    assert_eq!(traps::missing(conn, &wire.said()), <[&str; 0]>::default());
+    assert_eq!(traps::missing(conn, &proxy.said()), <[&str; 0]>::default());
 }
 
 #[test]
+#[parallel]
 fn nothing_of_another_role_is_used_where_it_comes_first() {
     among_traps("hostile, pg_catalog, public", |_| ());
 }
 
 #[test]
+#[parallel]
 fn nothing_of_another_role_is_used_where_it_is_the_better_match() {
     among_traps("public, hostile", |conn| {
         conn.set_instrumentation(|_: InstrumentationEvent<'_>| ())
@@ -78,6 +83,7 @@ fn springs(server: &TempPostgres, statement: &str) -> Vec<String> {
 }
 
 #[test]
+#[parallel]
 fn a_trap_is_sprung_by_whatever_says_not_whose_it_is() {
     let server = tour::server();
     let conn = &mut PgConnection::establish(server.url()).unwrap();

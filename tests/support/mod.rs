@@ -1,8 +1,14 @@
 //! What the tests share: the schema, a migrated database, and a look at the server.
 
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "no test uses all of it"
+)]
 
 pub(crate) mod directory;
+pub(crate) mod pooler;
 pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod second_process;
@@ -31,6 +37,12 @@ pub(crate) fn migrate(conn: &mut PgConnection) {
 
 pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
+}
+
+/// A database, and two sessions of it.
+pub(crate) fn two_sessions(database: TestDatabase) -> (TestDatabase, PgConnection, PgConnection) {
+    let (here, there) = (connect(&database), connect(&database));
+    (database, here, there)
 }
 
 pub(crate) fn backend_pid<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> i32 {

@@ -1,5 +1,7 @@
-//! A proxy between clients and a server: it counts the server's answers, and breaks the wire.
+//! A proxy between clients and a server: it counts the server's answers, keeps the clients' statements,
+//! and breaks the wire.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -33,6 +35,7 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     answers: AtomicUsize,
+    said: Mutex<BTreeSet<String>>,
     wires: Mutex<Vec<Arc<Wire>>>,
 }
 
@@ -65,6 +68,11 @@ impl Proxy {
         self.shared.answers.load(Ordering::SeqCst)
     }
 
+    /// All statements that were sent so far, each once.
+    pub(crate) fn said(&self) -> BTreeSet<String> {
+        self.shared.said.lock().unwrap().clone()
+    }
+
     /// Breaks one of the connections that are open, if there is one.
     pub(crate) fn cut(&self, nth: usize, cut: Cut) {
         let wires = self.shared.wires.lock().unwrap();
@@ -91,16 +99,24 @@ fn connect(shared: &Arc<Shared>, client: UnixStream, server: UnixStream) {
         cut: Mutex::new(None),
     });
     shared.wires.lock().unwrap().push(Arc::clone(&wire));
-    let (shared, answering) = (Arc::clone(shared), Arc::clone(&wire));
-    thread::spawn(move || wire.pass_on(&wire.client, &wire.server, |_| None));
+    let (saying, answering) = (Arc::clone(&wire), Arc::clone(&wire));
+    let (keeping, shared) = (Arc::clone(shared), Arc::clone(shared));
     thread::spawn(move || {
-        let mut message = Message::default();
+        let mut messages = Messages::of_a_client();
+        saying.pass_on(&saying.client, &saying.server, |byte| {
+            let (kind, body) = messages.ending_with(byte)?;
+            keeping.said.lock().unwrap().extend(statement(kind, &body));
+            // Wires are cut where the server's messages end.
+            None
+        });
+    });
+    thread::spawn(move || {
+        let mut messages = Messages::of_a_server();
         answering.pass_on(&answering.server, &answering.client, |byte| {
-            let kind = message.ends_with(byte)?;
+            let (kind, _) = messages.ending_with(byte)?;
             // ReadyForQuery ends an answer.
-            shared
-                .answers
-                .fetch_add(usize::from(kind == b'Z'), Ordering::SeqCst);
+            let answers = usize::from(kind == b'Z');
+            shared.answers.fetch_add(answers, Ordering::SeqCst);
             Some(kind)
         });
         let mut wires = shared.wires.lock().unwrap();
@@ -167,25 +183,55 @@ impl Wire {
     }
 }
 
-/// The server's message that is passing: a kind, a length, and the rest.
-#[derive(Default)]
-struct Message {
-    head: Vec<u8>,
-    rest: u32,
+/// The statement that a client's message has.
+fn statement(kind: u8, body: &[u8]) -> Option<String> {
+    let mut parts = body.split(|&byte| byte == 0);
+    let sql = match kind {
+        b'Q' => parts.next(),
+        // Its name comes first.
+        b'P' => parts.nth(1),
+        _ => None,
+    };
+    sql.map(|sql| String::from_utf8_lossy(sql).into_owned())
 }
 
-impl Message {
-    /// The kind of the message that ends with `byte`, if one does.
-    fn ends_with(&mut self, byte: u8) -> Option<u8> {
-        if self.head.len() < 5 {
-            self.head.push(byte);
-            if let [_, a, b, c, d] = self.head[..] {
-                self.rest = u32::from_be_bytes([a, b, c, d]) - 4;
-            }
-        } else {
-            self.rest -= 1;
+/// The messages of one side as they pass: a kind, a length, and the rest.
+struct Messages {
+    bytes: Vec<u8>,
+    /// The length of the one that is passing, when it is known.
+    length: Option<usize>,
+}
+
+impl Messages {
+    /// Its first one has no kind.
+    fn of_a_client() -> Self {
+        Self {
+            bytes: vec![0],
+            length: None,
         }
-        let is_whole = self.head.len() == 5 && self.rest == 0;
-        is_whole.then(|| self.head.drain(..).next()).flatten()
+    }
+
+    fn of_a_server() -> Self {
+        Self {
+            bytes: Vec::new(),
+            length: None,
+        }
+    }
+
+    /// The kind and the rest of the message that ends with `byte`, if one does.
+    fn ending_with(&mut self, byte: u8) -> Option<(u8, Vec<u8>)> {
+        self.bytes.push(byte);
+        if let [_, a, b, c, d] = self.bytes[..] {
+            // The kind is not counted.
+            self.length = Some(u32::from_be_bytes([a, b, c, d]) as usize + 1);
+        }
+        if self.length? > self.bytes.len() {
+            return None;
+        }
+        self.length = None;
+        let body = self.bytes.split_off(5);
+        let kind = self.bytes[0];
+        self.bytes.clear();
+        Some((kind, body))
     }
 }

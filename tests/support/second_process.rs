@@ -4,7 +4,7 @@
 use std::env;
 use std::error::Error;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -16,10 +16,28 @@ pub(crate) fn second_process() -> Option<String> {
     env::var("SECOND_PROCESS").ok()
 }
 
+/// The name of the test in which this stands, with its modules, as the test's harness wants it.
+macro_rules! this_test {
+    () => {{
+        fn here() {}
+        $crate::support::second_process::test_around(here)
+    }};
+}
+pub(crate) use this_test;
+
+/// See `this_test`.
+pub(crate) fn test_around<F>(_: F) -> String {
+    // The program, modules, the test, closures that macros made of its body, and the function.
+    let path = std::any::type_name::<F>().split("::").skip(1);
+    let mut parts: Vec<_> = path.filter(|part| !part.starts_with('{')).collect();
+    parts.pop();
+    parts.join("::")
+}
+
 /// This test again, as another process.
 pub(crate) struct SecondProcess {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
+    running: Running,
+    words: Words,
 }
 
 impl SecondProcess {
@@ -43,20 +61,19 @@ impl SecondProcess {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
+        let words = Words(BufReader::new(child.stdout.take().unwrap()));
+        let running = Running(child);
+        Self { running, words }
     }
 
     /// The next word that it says.
     pub(crate) fn hear(&mut self) -> String {
-        loop {
-            let mut line = String::new();
-            let length = self.stdout.read_line(&mut line).unwrap();
-            assert_ne!(length, 0, "the second process has ended");
-            if let Some((_, word)) = line.split_once("second process: ") {
-                return word.trim_end().to_owned();
-            }
-        }
+        self.words.next().expect("the second process has ended")
+    }
+
+    /// The process, and what it says, for a thread of its own.
+    pub(crate) fn split(self) -> (Running, Words) {
+        (self.running, self.words)
     }
 
     pub(crate) fn kill(self) {
@@ -66,16 +83,46 @@ impl SecondProcess {
     /// Waits for its end.
     pub(crate) fn succeeds(mut self) {
         // What it prints at its end has to go somewhere.
-        io::copy(&mut self.stdout, &mut io::sink()).unwrap();
-        assert!(self.child.wait().unwrap().success());
+        let mut rest = String::new();
+        self.words.0.read_to_string(&mut rest).unwrap();
+        assert!(self.running.0.wait().unwrap().success(), "{rest}");
     }
 }
 
-impl Drop for SecondProcess {
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Writes a line on its standard input, unless it has ended.
+    pub(crate) fn tell(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}")
+    }
+}
+
+impl Drop for Running {
     /// Also when the test has failed: whoever waits for its output would wait for ever.
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What a second process says, until it ends.
+pub(crate) struct Words(BufReader<ChildStdout>);
+
+impl Iterator for Words {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            // The test's harness begins the first line.
+            if let Some((_, word)) = line.split_once("second process: ") {
+                return Some(word.strip_suffix('\n').unwrap_or(word).to_owned());
+            }
+        }
     }
 }
 

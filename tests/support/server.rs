@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -95,9 +95,17 @@ pub(crate) fn keepers(directory: &Path) -> Vec<String> {
     keepers
 }
 
-pub(crate) fn signal(signal: &str, processes: &[String]) {
-    let kill = Command::new("kill").arg(signal).args(processes).status();
-    assert!(kill.unwrap().success());
+/// Sends a signal, as `-STOP`, to processes that are there.
+pub(crate) fn signal(signal: &str, processes: &[impl ToString]) {
+    assert!(try_signal(signal, processes));
+}
+
+/// The same, and says whether they were there.
+pub(crate) fn try_signal(signal: &str, processes: &[impl ToString]) -> bool {
+    let mut kill = Command::new("kill");
+    kill.arg(signal).stderr(Stdio::null());
+    kill.args(processes.iter().map(ToString::to_string));
+    kill.status().unwrap().success()
 }
 
 /// Whether neither directory nor process nor shared memory of the server is there.

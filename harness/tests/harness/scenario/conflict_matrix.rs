@@ -1,0 +1,448 @@
+//! Who blocks whom: this crate's locks, against PostgreSQL's documentation.
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_types::BigInt;
+use diesel_locks::prelude::*;
+use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode};
+use diesel_locks_harness::{
+    ConflictMatrix, ConflictsError, LockAttempt, SessionError, StepProblem, TestDatabase,
+    assert_conflicts, begin, conflict_matrix, try_assert_conflicts,
+};
+use serial_test::parallel;
+
+use crate::support;
+use crate::support::schema::{accounts, jobs};
+use crate::support::{advisory_locks, database, eventually};
+
+type Attempt = LockAttempt<PgConnection>;
+
+/// A `connect` for a matrix on this database.
+fn connect(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnection> + '_ {
+    || PgConnection::establish(database.url())
+}
+
+/// A row lock of this strength, whatever else it says.
+macro_rules! row {
+    ($name:literal, $lock:expr) => {
+        LockAttempt::new($name, |conn: &mut PgConnection| {
+            conn.execute_locked(accounts::table.find(1).lock_rows($lock))
+                .map(drop)
+        })
+    };
+}
+
+fn table(mode: TableLockMode) -> Attempt {
+    LockAttempt::new(mode.to_string(), move |conn: &mut PgConnection| {
+        conn.lock_table(accounts::table, mode)
+    })
+}
+
+fn advisory(name: &str, lock: AdvisoryLock) -> Attempt {
+    LockAttempt::new(name, move |conn: &mut PgConnection| {
+        conn.advisory_xact_lock(lock)
+    })
+}
+
+/// A lock of the session, which nobody gives back.
+fn careless(name: &str, lock: AdvisoryLock) -> Attempt {
+    LockAttempt::new(name, move |conn: &mut PgConnection| {
+        conn.advisory_lock(lock).map(std::mem::forget)
+    })
+}
+
+fn sql(name: &str, statement: &'static str) -> Attempt {
+    LockAttempt::new(name, move |conn: &mut PgConnection| {
+        conn.batch_execute(statement)
+    })
+}
+
+#[test]
+#[parallel]
+fn the_table_locks_conflict_as_in_table_13_2() {
+    let database = database();
+    assert_conflicts(
+        connect(&database),
+        TableLockMode::ALL.map(table),
+        r"
+        | requested \ held       | ACCESS SHARE | ROW SHARE | ROW EXCLUSIVE | SHARE UPDATE EXCLUSIVE | SHARE | SHARE ROW EXCLUSIVE | EXCLUSIVE | ACCESS EXCLUSIVE |
+        |------------------------|--------------|-----------|---------------|------------------------|-------|---------------------|-----------|------------------|
+        | ACCESS SHARE           |              |           |               |                        |       |                     |           | X                |
+        | ROW SHARE              |              |           |               |                        |       |                     | X         | X                |
+        | ROW EXCLUSIVE          |              |           |               |                        | X     | X                   | X         | X                |
+        | SHARE UPDATE EXCLUSIVE |              |           |               | X                      | X     | X                   | X         | X                |
+        | SHARE                  |              |           | X             | X                      |       | X                   | X         | X                |
+        | SHARE ROW EXCLUSIVE    |              |           | X             | X                      | X     | X                   | X         | X                |
+        | EXCLUSIVE              |              | X         | X             | X                      | X     | X                   | X         | X                |
+        | ACCESS EXCLUSIVE       | X            | X         | X             | X                      | X     | X                   | X         | X                |
+        ",
+    );
+}
+
+#[test]
+#[parallel]
+fn the_row_locks_conflict_as_in_table_13_3() {
+    let database = database();
+    let attempts = [
+        row!("FOR KEY SHARE", RowLock::for_key_share()),
+        row!("FOR SHARE", RowLock::for_share()),
+        row!("FOR NO KEY UPDATE", RowLock::for_no_key_update()),
+        row!("FOR UPDATE", RowLock::for_update()),
+    ];
+    assert_conflicts(
+        connect(&database),
+        attempts,
+        r"
+        | requested \ held  | FOR KEY SHARE | FOR SHARE | FOR NO KEY UPDATE | FOR UPDATE |
+        |-------------------|---------------|-----------|-------------------|------------|
+        | FOR KEY SHARE     |               |           |                   | X          |
+        | FOR SHARE         |               |           | X                 | X          |
+        | FOR NO KEY UPDATE |               | X         | X                 | X          |
+        | FOR UPDATE        | X             | X         | X                 | X          |
+        ",
+    );
+}
+
+#[test]
+#[parallel]
+fn advisory_locks_conflict_within_their_key_space() {
+    let database = database();
+    let attempts = [
+        advisory("shared 42", AdvisoryLock::shared(42)),
+        advisory("42", AdvisoryLock::exclusive(42)),
+        advisory("shared (0, 42)", AdvisoryLock::shared((0, 42))),
+        advisory("(0, 42)", AdvisoryLock::exclusive((0, 42))),
+    ];
+    assert_conflicts(
+        connect(&database),
+        attempts,
+        r"
+        | requested \ held | shared 42 | 42 | shared (0, 42) | (0, 42) |
+        |------------------|-----------|----|----------------|---------|
+        | shared 42        |           | X  |                |         |
+        | 42               | X         | X  |                |         |
+        | shared (0, 42)   |           |    |                | X       |
+        | (0, 42)          |           |    | X              | X       |
+        ",
+    );
+}
+
+#[test]
+#[parallel]
+fn a_refusal_is_a_conflict_like_a_wait() {
+    const SHORT: Duration = Duration::from_millis(20);
+    let database = database();
+    let mode = TableLockMode::Exclusive;
+    let attempts = [
+        table(mode),
+        LockAttempt::new("nowait", move |conn: &mut PgConnection| {
+            conn.lock_table_nowait(accounts::table, mode)
+        }),
+        LockAttempt::new("timeout", move |conn: &mut PgConnection| {
+            conn.lock_table_timeout(accounts::table, mode, SHORT)
+        }),
+        row!("row", RowLock::for_update().nowait()),
+        sql("read", "SELECT * FROM accounts"),
+        // Diesel's own error.
+        sql("sql", "LOCK TABLE accounts IN EXCLUSIVE MODE NOWAIT"),
+    ];
+    assert_conflicts(
+        connect(&database),
+        attempts,
+        r"
+        | requested \ held | EXCLUSIVE | nowait | timeout | row | read | sql |
+        |------------------|-----------|--------|---------|-----|------|-----|
+        | EXCLUSIVE        | X         | X      | X       | X   |      | X   |
+        | nowait           | X         | X      | X       | X   |      | X   |
+        | timeout          | X         | X      | X       | X   |      | X   |
+        | row              | X         | X      | X       | X   |      | X   |
+        | read             |           |        |         |     |      |     |
+        | sql              | X         | X      | X       | X   |      | X   |
+        ",
+    );
+}
+
+#[test]
+#[parallel]
+fn a_refusal_is_found_in_an_error_that_wraps_one() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the report is busy")]
+    struct Busy(#[from] LockError);
+
+    let database = database();
+    let attempt = LockAttempt::new("report", |conn: &mut PgConnection| {
+        conn.advisory_xact_lock_nowait("report").map_err(Busy)
+    });
+    let matrix = conflict_matrix(connect(&database), [attempt]).unwrap();
+    assert_eq!(matrix.conflicts("report", "report"), Some(true));
+}
+
+#[test]
+#[parallel]
+fn the_column_holds_and_the_row_requests() {
+    let database = database();
+    let attempts = [
+        row!("skip", RowLock::for_update().skip_locked()),
+        row!("wait", RowLock::for_update()),
+    ];
+    let matrix = conflict_matrix(connect(&database), attempts).unwrap();
+    assert_eq!(matrix.names(), ["skip", "wait"]);
+    assert_eq!(matrix.conflicts("skip", "wait"), Some(true));
+    assert_eq!(matrix.conflicts("wait", "skip"), Some(false));
+    assert_eq!(matrix.conflicts("wait", "FOR UPDATE"), None);
+    assert_eq!(
+        matrix.to_string(),
+        r"
+| requested \ held | skip | wait |
+|------------------|------|------|
+| skip             |      |      |
+| wait             | X    | X    |"
+            .trim()
+    );
+}
+
+#[test]
+#[parallel]
+fn nothing_of_an_attempt_is_left_for_the_next_one() {
+    let database = database();
+    let attempts = [
+        careless("session 7", AdvisoryLock::exclusive(7)),
+        careless("session 8", AdvisoryLock::exclusive(8)),
+        advisory("7", AdvisoryLock::exclusive(7)),
+        advisory("8", AdvisoryLock::exclusive(8)),
+        // Two savepoints that are left open, and a write.
+        LockAttempt::new("savepoints", |conn: &mut PgConnection| {
+            begin(conn)?;
+            conn.advisory_xact_lock(7)?;
+            begin(conn)?;
+            diesel::delete(accounts::table).execute(conn)?;
+            Ok::<_, LockError>(())
+        }),
+        // A transaction that has ended.
+        LockAttempt::new("committed", |conn: &mut PgConnection| {
+            conn.advisory_xact_lock(8)?;
+            diesel_locks_harness::commit(conn)
+        }),
+    ];
+    let begun = Instant::now();
+    assert_conflicts(
+        connect(&database),
+        attempts,
+        r"
+        | requested \ held | session 7 | session 8 | 7 | 8 | savepoints | committed |
+        |------------------|-----------|-----------|---|---|------------|-----------|
+        | session 7        | X         |           | X |   | X          |           |
+        | session 8        |           | X         |   | X |            |           |
+        | 7                | X         |           | X |   | X          |           |
+        | 8                |           | X         |   | X |            |           |
+        | savepoints       | X         |           | X |   | X          |           |
+        | committed        |           | X         |   | X |            |           |
+        ",
+    );
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert_eq!(advisory_locks(&database), 0);
+    let accounts: i64 = accounts::table
+        .count()
+        .get_result(&mut support::connect(&database))
+        .unwrap();
+    assert_eq!(accounts, 2);
+}
+
+/// The session, step and problem, and all that is said.
+fn problem<T: std::fmt::Debug>(
+    result: Result<T, ConflictsError>,
+) -> (String, String, StepProblem, String) {
+    let error = result.unwrap_err();
+    let text = error.to_string();
+    match error {
+        ConflictsError::Session(SessionError::Step {
+            session,
+            step,
+            problem,
+            ..
+        }) => (session, step, problem, text),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[parallel]
+fn an_attempt_that_fails_otherwise_is_an_error() {
+    let database = database();
+    let attempts = [advisory("7", 7.into()), sql("divide", "SELECT 1 / 0")];
+    let (session, step, found, text) = problem(conflict_matrix(connect(&database), attempts));
+    assert_eq!((&*session, &*step), ("holder", "divide"));
+    let error = "division by zero".to_owned();
+    assert_eq!(found, StepProblem::FailedOtherwise { error });
+    // The pair before is not shown.
+    assert!(!text.contains("7 ✓"), "{text}");
+
+    // Only when it is requested, and with what it wraps.
+    let attempts = [
+        sql(
+            "first",
+            "CREATE TEMPORARY TABLE mine (); LOCK jobs IN EXCLUSIVE MODE",
+        ),
+        LockAttempt::new("second", |conn: &mut PgConnection| {
+            let jobs: i64 = diesel::dsl::sql::<BigInt>(
+                "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
+                 WHERE mode OPERATOR(pg_catalog.=) 'ExclusiveLock' \
+                 AND relation OPERATOR(pg_catalog.=) 'jobs'::pg_catalog.regclass",
+            )
+            .get_result(conn)?;
+            match jobs {
+                0 => Ok(()),
+                _ => Ok(conn.batch_execute("SELECT 1 / 0")?),
+            }
+            .map_err(|error: LockError| error)
+        }),
+    ];
+    let (session, step, found, text) = problem(conflict_matrix(connect(&database), attempts));
+    assert_eq!((&*session, &*step), ("requester", "second"));
+    let error = "the database reported an error: division by zero".to_owned();
+    assert_eq!(found, StepProblem::FailedOtherwise { error });
+    assert!(text.contains("first ✓"), "{text}");
+    drop_is_complete(&database);
+}
+
+/// Nothing goes on after an error.
+fn drop_is_complete(database: &TestDatabase) {
+    eventually(|| support::connections(database) == 0);
+}
+
+#[test]
+#[parallel]
+fn an_attempt_that_fails_after_a_wait_is_an_error() {
+    let database = database();
+    let attempt = LockAttempt::new("7", |conn: &mut PgConnection| {
+        let nobody_has_it = conn.try_advisory_xact_lock(7)?;
+        if !nobody_has_it {
+            conn.advisory_xact_lock(7)?;
+            conn.batch_execute("SELECT 1 / 0")?;
+        }
+        Ok::<_, LockError>(())
+    });
+    let (session, _, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    assert_eq!(session, "requester");
+    assert!(matches!(found, StepProblem::FailedOtherwise { .. }));
+}
+
+#[test]
+#[parallel]
+fn an_attempt_that_panics_is_an_error() {
+    let database = database();
+    let attempt = LockAttempt::new("7", |_: &mut PgConnection| -> Result<(), LockError> {
+        panic!("bang")
+    });
+    let (session, step, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    assert_eq!((&*session, &*step), ("holder", "7"));
+    let message = "bang".to_owned();
+    assert_eq!(found, StepProblem::Panicked { message });
+}
+
+#[test]
+#[parallel]
+fn a_holder_that_is_refused_is_an_error() {
+    let database = database();
+    let mut stranger = support::connect(&database);
+    let _lock = stranger.advisory_lock(7).unwrap();
+    let attempt = LockAttempt::new("7", |conn: &mut PgConnection| {
+        conn.advisory_xact_lock_nowait(7)
+    });
+    let (session, _, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    assert_eq!(session, "holder");
+    let error = "advisory lock 7 is locked by another session".to_owned();
+    assert_eq!(found, StepProblem::FailedOtherwise { error });
+}
+
+#[test]
+#[parallel]
+fn attempts_have_different_names() {
+    let database = database();
+    let attempts = ["7", "8", "7"].map(|name| advisory(name, 7.into()));
+    let found = conflict_matrix(connect(&database), attempts);
+    assert!(matches!(
+        found,
+        Err(ConflictsError::Duplicate { attempt }) if attempt == "7"
+    ));
+}
+
+#[test]
+#[parallel]
+fn a_connection_that_fails_is_an_error() {
+    let found = conflict_matrix(|| Err("no"), [advisory("7", 7.into())]);
+    assert!(matches!(
+        found,
+        Err(ConflictsError::Session(SessionError::Connect { .. }))
+    ));
+}
+
+#[test]
+#[parallel]
+fn a_table_that_differs_is_shown_beside_the_expected_one() {
+    let database = database();
+    let attempts = || {
+        let mode = TableLockMode::RowShare;
+        [table(mode), advisory("7", 7.into())]
+    };
+    let wrong = r"
+        | requested \ held | ROW SHARE | 7 |
+        |------------------|-----------|---|
+        | ROW SHARE        |           |   |
+        | 7                |           |   |
+    ";
+    let error = try_assert_conflicts(connect(&database), attempts(), wrong).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r"the locks conflict otherwise than expected
+expected:
+| requested \ held | ROW SHARE | 7 |
+|------------------|-----------|---|
+| ROW SHARE        |           |   |
+| 7                |           |   |
+found:
+| requested \ held | ROW SHARE | 7 |
+|------------------|-----------|---|
+| ROW SHARE        |           |   |
+| 7                |           | X |"
+    );
+    let ConflictsError::Differ { found, .. } = error else {
+        panic!("{error:?}");
+    };
+    let again = conflict_matrix(connect(&database), attempts()).unwrap();
+    assert_eq!(found, again);
+    let text = found.to_string();
+    try_assert_conflicts(connect(&database), attempts(), &text).unwrap();
+    let rows: Vec<_> = text.lines().take(3).collect();
+    let short = try_assert_conflicts(connect(&database), attempts(), &rows.join("\n"));
+    assert!(matches!(short, Err(ConflictsError::Differ { .. })));
+}
+
+#[test]
+#[parallel]
+#[should_panic(expected = "the locks conflict otherwise than expected\nexpected:\n\nfound:\n|")]
+fn assert_conflicts_panics_with_both_tables() {
+    let database = database();
+    assert_conflicts(connect(&database), [advisory("7", 7.into())], "");
+}
+
+#[test]
+#[parallel]
+fn twenty_matrices_are_alike() {
+    let database = database();
+    let attempts = [
+        row!("update", RowLock::for_update()),
+        row!("share", RowLock::for_share()),
+        row!("nowait", RowLock::for_share().nowait()),
+        LockAttempt::new("jobs", |conn: &mut PgConnection| {
+            conn.lock_table(jobs::table, TableLockMode::Share)
+        }),
+    ];
+    let matrix = || conflict_matrix(connect(&database), attempts.clone()).unwrap();
+    let first: ConflictMatrix = matrix();
+    for _ in 1..20 {
+        assert_eq!(matrix(), first);
+    }
+}

@@ -1,0 +1,30 @@
+//! The locks of the crate, on a real server.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod advisory {
+    mod doubt;
+    mod granted_and_timed_out;
+    mod session;
+    mod sets;
+    mod transaction;
+    mod watch;
+}
+mod errors {
+    mod conditions;
+    mod languages;
+}
+mod instrumentation;
+mod pools {
+    mod locks;
+    mod soak;
+}
+mod retry;
+mod round_trips;
+mod row {
+    mod clause;
+    mod locks;
+    mod time_limits;
+}
+mod table;
