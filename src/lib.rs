@@ -122,7 +122,7 @@
 //! # let database = TestDatabase::new()?;
 //! # let mut conn = PgConnection::establish(database.url())?;
 //! let mut leader = conn.advisory_lock("gold_leader")?;
-//! // The guard is the connection. Diesel wants `&mut *leader`, not `&mut leader`.
+//! // The connection is used through the guard: Diesel wants `&mut *leader`.
 //! diesel::sql_query("CREATE TABLE gold (ounces bigint)").execute(&mut *leader)?;
 //! leader.release()?; // as a drop, but says if the lock was lost meanwhile
 //!
@@ -284,8 +284,8 @@
 //! With the feature `r2d2`, a pool has the methods for advisory locks too, by [`PoolLockExt`]. Each
 //! [`PooledGuard`] has a connection of its own out of it, and the endings are for both: what ends
 //! with `_nowait` waits for no connection either, and is then refused with
-//! [`LockTarget::Connection`]. The pool of a [`LockAwareManager`] lends no connection that still has
-//! a lock.
+//! [`LockTarget::Connection`]. The pool of a [`LockAwareManager`] lends no connection that still
+//! has a guard's lock.
 //!
 //! ```
 //! use diesel::PgConnection;
