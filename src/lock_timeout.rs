@@ -124,14 +124,16 @@ where
 {
     let before = Limits::set(conn, timeout, true)?;
     let clock = Clock::start(Wait::Timeout(timeout));
-    match work(conn).map_err(|error| clock.explain(error)) {
+    let done = match work(conn) {
         // Not of the server, such as rows that can't be read: the transaction goes on.
         Err(LockError::Database(error)) if !matches!(error, Error::DatabaseError(..)) => {
             before.restore_after(conn, Err(error.into()))
         }
         Err(error) => Err(error),
+        // It is under the limit too, which is for the whole call.
         done => before.restore_after(conn, done),
-    }
+    };
+    done.map_err(|error| clock.explain(error))
 }
 
 /// The limits that were in force.

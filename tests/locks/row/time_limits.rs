@@ -1,5 +1,6 @@
 //! How long a row lock waits, for rows and for their table, and what is in force afterwards.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer, Text};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, RowLock};
-use diesel_locks_harness::TestDatabase;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
 use super::locks::{Account, SHORT};
 use crate::support::schema::{accounts, jobs};
+use crate::support::server::signal;
 use crate::support::{backend_pid, connect, database, eventually, lock_timeout};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -315,4 +317,40 @@ fn a_timeout_names_the_table_that_the_query_tells() {
     assert_eq!(of.as_deref(), Some("jobs"));
     let one_of_two = told(&|conn| conn.execute_for_update_timeout(join(), SHORT));
     assert_eq!(one_of_two, None);
+}
+
+/// The server process is stopped for moments, so that each statement may be the one that takes too
+/// long, also the one that puts the limits back.
+#[test]
+#[parallel]
+fn a_timeout_is_a_timeout_whichever_statement_it_ends() {
+    // Its processes are on this machine.
+    let server = TempPostgres::start().unwrap();
+    let mut conn = PgConnection::establish(server.url()).unwrap();
+    crate::support::migrate(&mut conn);
+    let pid = backend_pid(&mut conn);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                signal("-STOP", &[pid]);
+                signal("-CONT", &[pid]);
+            }
+        });
+        let mut others = Vec::new();
+        let mut late = 0;
+        for _ in 0..1_000 {
+            let locked = conn.transaction(|conn| {
+                conn.execute_for_update_timeout(accounts::table, Duration::from_millis(1))
+            });
+            match locked {
+                Ok(_) => {}
+                Err(LockError::Timeout { .. }) => late += 1,
+                Err(error) => others.push(error),
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(others.is_empty(), "{} of {others:?}", others.len());
+        assert!(late > 0);
+    });
 }
