@@ -5,7 +5,9 @@ mod support;
 
 mod advisory {
     mod doubt;
+    mod ends;
     mod granted_and_timed_out;
+    mod keys;
     mod session;
     mod sets;
     mod transaction;

@@ -94,6 +94,17 @@ pub(crate) fn eventually(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// Whether a session waits for a lock.
+pub(crate) fn is_blocked(conn: &mut PgConnection, pid: i32) -> bool {
+    diesel::select(
+        sql::<Bool>("pg_catalog.cardinality(pg_catalog.pg_blocking_pids(")
+            .bind::<Integer, _>(pid)
+            .sql(")) OPERATOR(pg_catalog.>) 0"),
+    )
+    .get_result(conn)
+    .unwrap()
+}
+
 /// Whether a session waits for a table.
 pub(crate) fn waits_for_a_table(database: &TestDatabase, pid: i32) -> bool {
     diesel::select(

@@ -8,14 +8,23 @@ mod contention {
     mod sqlite;
 }
 mod errors;
-mod explorer;
+mod explorer {
+    mod anomalies;
+    mod failures;
+    mod fixture;
+    mod schedules;
+}
 mod isolation;
 mod processes;
 mod scenario {
     mod assertion_lines;
     mod assertions;
+    mod broken;
     mod conflict_matrix;
+    mod deadlocks;
+    mod fixture;
     mod steps;
+    mod waits;
 }
 mod server {
     mod ends;

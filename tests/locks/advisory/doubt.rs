@@ -16,7 +16,7 @@ use diesel_locks::{AdvisoryLock, LockAwareManager, LockError, OwnedAdvisoryLockG
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::{parallel, serial};
 
-use crate::support::{advisory_locks, backend_pid, connect, eventually, two_sessions};
+use crate::support::{advisory_locks, backend_pid, connect, eventually, is_blocked, two_sessions};
 
 fn cancel(conn: &mut PgConnection, pid: i32) {
     diesel::select(
@@ -26,17 +26,6 @@ fn cancel(conn: &mut PgConnection, pid: i32) {
     )
     .execute(conn)
     .unwrap();
-}
-
-/// Whether the session waits for a lock.
-fn waits(conn: &mut PgConnection, pid: i32) -> bool {
-    diesel::select(
-        sql::<Bool>("pg_catalog.cardinality(pg_catalog.pg_blocking_pids(")
-            .bind::<Integer, _>(pid)
-            .sql(")) OPERATOR(pg_catalog.>) 0"),
-    )
-    .get_result(conn)
-    .unwrap()
 }
 
 /// How many advisory locks a session holds.
@@ -64,7 +53,7 @@ where
     thread::scope(|scope| {
         let attempt = scope.spawn(|| attempt(conn).map(drop).unwrap_err());
         let mut observer = connect(database);
-        eventually(|| waits(&mut observer, pid));
+        eventually(|| is_blocked(&mut observer, pid));
         cancel(&mut observer, pid);
         attempt.join().unwrap()
     })

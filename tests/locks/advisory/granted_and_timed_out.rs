@@ -16,26 +16,23 @@ use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
 use crate::support::server::signal;
-use crate::support::{backend_pid, eventually};
+use crate::support::{backend_pid, eventually, is_blocked};
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Asks the server until it says yes.
-fn until(conn: &mut PgConnection, pid: i32, condition: &str) {
-    let is_so = |conn: &mut PgConnection| -> bool {
-        diesel::select(
-            sql::<Bool>(
-                "EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid OPERATOR(pg_catalog.=) ",
-            )
-            .bind::<Integer, _>(pid)
-            .sql(" AND ")
-            .sql(condition)
-            .sql(")"),
+/// Whether the statement of a session began so long ago that its time is over.
+fn is_late(conn: &mut PgConnection, pid: i32) -> bool {
+    diesel::select(
+        sql::<Bool>(
+            "EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pg_catalog.now() \
+             OPERATOR(pg_catalog.-) query_start OPERATOR(pg_catalog.>) '200ms' \
+             AND pid OPERATOR(pg_catalog.=) ",
         )
-        .get_result(conn)
-        .unwrap()
-    };
-    eventually(|| is_so(conn));
+        .bind::<Integer, _>(pid)
+        .sql(")"),
+    )
+    .get_result(conn)
+    .unwrap()
 }
 
 /// Has `attempt` wait for the lock `x`, and be granted it too late.
@@ -48,18 +45,10 @@ fn grant_too_late(attempt: impl FnOnce(&mut PgConnection, &TempPostgres) + Send)
     let guard = holder.advisory_lock("x").unwrap();
     thread::scope(|scope| {
         scope.spawn(|| attempt(&mut waiter, &server));
-        until(
-            &mut observer,
-            pid,
-            "pg_catalog.cardinality(pg_catalog.pg_blocking_pids(pid)) OPERATOR(pg_catalog.>) 0",
-        );
+        eventually(|| is_blocked(&mut observer, pid));
         signal("-STOP", &[pid]);
         guard.release().unwrap();
-        until(
-            &mut observer,
-            pid,
-            "pg_catalog.now() OPERATOR(pg_catalog.-) query_start OPERATOR(pg_catalog.>) '200ms'",
-        );
+        eventually(|| is_late(&mut observer, pid));
         signal("-CONT", &[pid]);
     });
 }

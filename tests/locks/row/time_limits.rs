@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer, Text};
+use diesel::sql_types::Text;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget, RowLock};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
@@ -16,7 +16,7 @@ use serial_test::parallel;
 use super::locks::{Account, SHORT};
 use crate::support::schema::{accounts, jobs};
 use crate::support::server::signal;
-use crate::support::{backend_pid, connect, database, eventually, lock_timeout};
+use crate::support::{backend_pid, connect, database, eventually, is_blocked, lock_timeout};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -42,16 +42,6 @@ fn limits(conn: &mut PgConnection) -> (String, String) {
 
 fn assert_as_before(conn: &mut PgConnection) {
     assert_eq!(limits(conn), ("90s".to_owned(), "100s".to_owned()));
-}
-
-fn is_waiting(conn: &mut PgConnection, pid: i32) -> bool {
-    diesel::select(
-        sql::<Bool>("pg_catalog.cardinality(pg_catalog.pg_blocking_pids(")
-            .bind::<Integer, _>(pid)
-            .sql(")) OPERATOR(pg_catalog.>) 0"),
-    )
-    .get_result(conn)
-    .unwrap()
 }
 
 /// A session that has altered the table and not committed.
@@ -141,7 +131,7 @@ fn behind_an_alter_table_that_waits_itself_a_try_does_not_wait() {
             let sql = "BEGIN; ALTER TABLE accounts ADD COLUMN note text; ROLLBACK";
             altering.batch_execute(sql).unwrap();
         });
-        eventually(|| is_waiting(conn, pid));
+        eventually(|| is_blocked(conn, pid));
         let begun = Instant::now();
         assert_eq!(conn.try_execute_for_update(accounts::table).unwrap(), None);
         assert!(begun.elapsed() < Duration::from_secs(30));
@@ -163,7 +153,7 @@ fn behind_an_alter_table_nowait_and_skip_locked_wait_for_the_table() {
         let pid = backend_pid(&mut conn);
         thread::scope(|scope| {
             let attempt = scope.spawn(move || attempt(&mut conn));
-            eventually(|| is_waiting(&mut observer, pid));
+            eventually(|| is_blocked(&mut observer, pid));
             drop(altering);
             assert_eq!(attempt.join().unwrap().unwrap(), 2);
         });
@@ -195,10 +185,10 @@ fn three_locked_rows_share_one_timeout() {
             (late, Instant::now())
         });
         // A wait for the second row begins late in the time that there is for all of them.
-        eventually(|| is_waiting(observer, pid));
+        eventually(|| is_blocked(observer, pid));
         let begun = Instant::now();
         while begun.elapsed() < timeout * 2 / 3 {
-            assert!(is_waiting(observer, pid));
+            assert!(is_blocked(observer, pid));
         }
         let let_go = Instant::now();
         holders[0] = None;

@@ -17,7 +17,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
 use diesel_locks_harness::TempPostgres;
 
-use crate::support::{backend_pid, eventually, migrate};
+use crate::support::{backend_pid, eventually, is_blocked, migrate};
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(60);
@@ -83,16 +83,6 @@ impl Tour<'_> {
             .unwrap();
         assert!(done);
     }
-}
-
-fn is_blocked(conn: &mut PgConnection, pid: i32) -> bool {
-    diesel::select(
-        sql::<Bool>("pg_catalog.cardinality(pg_catalog.pg_blocking_pids(")
-            .bind::<Integer, _>(pid)
-            .sql(")) OPERATOR(pg_catalog.>) 0"),
-    )
-    .get_result(conn)
-    .unwrap()
 }
 
 /// Aborts the transaction.

@@ -50,8 +50,7 @@ fn an_assertion_panics_at_its_callers_line_with_the_transcript() {
     let connect = || PgConnection::establish(database.url());
     let refuse = || Err::<PgConnection, _>("no server");
     let scenario = Scenario::new(connect);
-    let first = scenario.session("first").unwrap();
-    let second = scenario.session("second").unwrap();
+    let [first, second] = ["first", "second"].map(|name| scenario.session(name).unwrap());
     first.begin().unwrap();
     second.begin().unwrap();
     let attempt = [LockAttempt::new("7", |conn: &mut PgConnection| {

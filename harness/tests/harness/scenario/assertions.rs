@@ -6,18 +6,12 @@ use std::time::{Duration, Instant};
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel_locks::{LockError, prelude::*};
-use diesel_locks_harness::{
-    Pending, Scenario, Session, SessionError, StepError, StepProblem, TestDatabase,
-};
+use diesel_locks_harness::{Pending, Scenario, Session, SessionError, StepError, StepProblem};
 use serial_test::parallel;
 
+use super::fixture::connecting;
 use crate::support;
 use crate::support::{advisory_locks, database};
-
-/// A `connect` for a scenario on this database.
-fn connect(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnection> + '_ {
-    || PgConnection::establish(database.url())
-}
 
 /// Two sessions, of which the first one holds lock 42.
 fn sessions<F>(scenario: &Scenario<F>) -> [Session<PgConnection>; 2]
@@ -76,7 +70,7 @@ enum AppError {
 #[parallel]
 fn a_step_that_blocks_is_returned_and_goes_on() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [first, second] = sessions(&scenario);
     let mut pending = second.assert_blocks("lock", lock(42));
     assert!(!pending.is_finished());
@@ -89,7 +83,7 @@ fn a_step_that_blocks_is_returned_and_goes_on() {
 #[parallel]
 fn a_step_that_ends_does_not_block() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     let (found, text) = problem(second.try_assert_blocks("lock 1", lock(1)));
     assert_eq!(found, StepProblem::NotBlocked);
@@ -102,7 +96,7 @@ fn a_step_that_ends_does_not_block() {
 #[parallel]
 fn a_step_that_does_not_block_returns_what_it_returns() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     second.assert_does_not_block("lock 1", lock(1)).unwrap();
     let three = second.assert_does_not_block("count", |_| Ok::<_, LockError>(3));
@@ -120,7 +114,7 @@ fn a_step_that_does_not_block_returns_what_it_returns() {
 #[parallel]
 fn a_step_that_blocks_and_should_not_is_cancelled() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [first, second] = sessions(&scenario);
     let begun = Instant::now();
     let (found, text) = problem(second.try_assert_does_not_block("lock", lock(42)));
@@ -152,7 +146,7 @@ fn a_step_that_blocks_and_should_not_is_cancelled() {
 #[parallel]
 fn a_step_that_fails_as_expected_returns_its_error() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     let error = second.assert_fails_with("lock", nowait, |error| error.is_contention());
     assert!(matches!(error, LockError::NotAvailable { .. }));
@@ -169,7 +163,7 @@ fn a_step_that_fails_as_expected_returns_its_error() {
 #[parallel]
 fn a_step_that_fails_otherwise_or_not_at_all_is_told_apart() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     let (found, text) =
         problem(second.try_assert_fails_with("lock 1", lock(1), LockError::is_contention));
@@ -195,7 +189,7 @@ fn a_step_that_panics_is_what_it_is_in_every_assertion() {
         panic!("bang")
     }
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     let message = "bang".to_owned();
     let panicked = StepProblem::Panicked { message };
@@ -213,7 +207,7 @@ fn a_step_that_panics_is_what_it_is_in_every_assertion() {
 #[parallel]
 fn a_step_that_cannot_begin_is_what_it_is_in_every_assertion() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     let _waits = second.assert_blocks("lock", lock(42));
     let with = "lock".to_owned();
@@ -251,7 +245,7 @@ fn one_of_two<T: Debug, E: Debug>(results: &[Result<T, E>]) -> &E {
 #[parallel]
 fn a_deadlock_is_found_in_this_crates_error() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let sessions = sessions(&scenario);
     let results = scenario.assert_deadlock(crossed(&sessions, |error| error));
     assert!(matches!(
@@ -271,7 +265,7 @@ fn diesels(error: LockError) -> Error {
 #[parallel]
 fn a_deadlock_is_found_in_diesels_error() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let results = scenario.assert_deadlock(crossed(&sessions(&scenario), diesels));
     assert_eq!(one_of_two(&results).to_string(), "deadlock detected");
 }
@@ -284,7 +278,7 @@ fn a_deadlock_is_found_in_an_error_that_wraps_one() {
         |error| AppError::from(error),
         |error| AppError::from(diesels(error)),
     ] {
-        let scenario = Scenario::new(connect(&database));
+        let scenario = Scenario::new(connecting(&database));
         let results = scenario.assert_deadlock(crossed(&sessions(&scenario), wrap));
         one_of_two(&results);
     }
@@ -294,7 +288,7 @@ fn a_deadlock_is_found_in_an_error_that_wraps_one() {
 #[parallel]
 fn results_are_in_the_order_of_the_steps() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let sessions = sessions(&scenario);
     let third = scenario.session("third").unwrap();
     let bystander = |session: &Session<PgConnection>, name: &'static str| {
@@ -313,7 +307,7 @@ fn results_are_in_the_order_of_the_steps() {
 #[parallel]
 fn steps_that_end_without_a_deadlock_are_shown() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     for found in [
         scenario.try_assert_deadlock([second.start("lock", nowait)]),
@@ -334,7 +328,7 @@ fn steps_that_end_without_a_deadlock_are_shown() {
 #[parallel]
 fn all_steps_have_ended_when_one_of_them_is_broken() {
     let database = database();
-    let scenario = Scenario::new(connect(&database)).timeout(Duration::from_millis(400));
+    let scenario = Scenario::new(connecting(&database)).timeout(Duration::from_millis(400));
     let [first, second] = sessions(&scenario);
     let third = scenario.session("third").unwrap();
     third.begin().unwrap();
@@ -374,7 +368,7 @@ fn a_server_that_cannot_be_asked_is_an_error() {
 
 fn on_the_second_session(assert: impl FnOnce(&Session<PgConnection>)) {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     assert(&second);
 }
@@ -411,7 +405,7 @@ fn assert_fails_with_panics_with_the_transcript() {
 #[should_panic(expected = "none of the steps has failed with a deadlock\n      ms │ first")]
 fn assert_deadlock_panics_with_the_transcript() {
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let [_first, second] = sessions(&scenario);
     scenario.assert_deadlock([second.start("lock 1", lock(1))]);
 }
@@ -423,7 +417,7 @@ fn a_setup_that_fails_is_an_error_before_any_assertion() {
     let second = scenario.session("second").map(drop);
     assert!(matches!(second, Err(SessionError::Connect { .. })));
     let database = database();
-    let scenario = Scenario::new(connect(&database));
+    let scenario = Scenario::new(connecting(&database));
     let second = scenario.session("second").unwrap();
     let setup = second.run("divide", fail);
     assert!(matches!(setup, Err(StepError::Failed(_))));

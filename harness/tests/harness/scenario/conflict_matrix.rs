@@ -13,16 +13,12 @@ use diesel_locks_harness::{
 };
 use serial_test::parallel;
 
+use super::fixture::connecting;
 use crate::support;
 use crate::support::schema::{accounts, jobs};
 use crate::support::{advisory_locks, database, eventually};
 
 type Attempt = LockAttempt<PgConnection>;
-
-/// A `connect` for a matrix on this database.
-fn connect(database: &TestDatabase) -> impl Fn() -> ConnectionResult<PgConnection> + '_ {
-    || PgConnection::establish(database.url())
-}
 
 /// A row lock of this strength, whatever else it says.
 macro_rules! row {
@@ -64,7 +60,7 @@ fn sql(name: &str, statement: &'static str) -> Attempt {
 fn the_table_locks_conflict_as_in_table_13_2() {
     let database = database();
     assert_conflicts(
-        connect(&database),
+        connecting(&database),
         TableLockMode::ALL.map(table),
         r"
         | requested \ held       | ACCESS SHARE | ROW SHARE | ROW EXCLUSIVE | SHARE UPDATE EXCLUSIVE | SHARE | SHARE ROW EXCLUSIVE | EXCLUSIVE | ACCESS EXCLUSIVE |
@@ -92,7 +88,7 @@ fn the_row_locks_conflict_as_in_table_13_3() {
         row!("FOR UPDATE", RowLock::for_update()),
     ];
     assert_conflicts(
-        connect(&database),
+        connecting(&database),
         attempts,
         r"
         | requested \ held  | FOR KEY SHARE | FOR SHARE | FOR NO KEY UPDATE | FOR UPDATE |
@@ -116,7 +112,7 @@ fn advisory_locks_conflict_within_their_key_space() {
         advisory("(0, 42)", AdvisoryLock::exclusive((0, 42))),
     ];
     assert_conflicts(
-        connect(&database),
+        connecting(&database),
         attempts,
         r"
         | requested \ held | shared 42 | 42 | shared (0, 42) | (0, 42) |
@@ -149,7 +145,7 @@ fn a_refusal_is_a_conflict_like_a_wait() {
         sql("sql", "LOCK TABLE accounts IN EXCLUSIVE MODE NOWAIT"),
     ];
     assert_conflicts(
-        connect(&database),
+        connecting(&database),
         attempts,
         r"
         | requested \ held | EXCLUSIVE | nowait | timeout | row | read | sql |
@@ -175,7 +171,7 @@ fn a_refusal_is_found_in_an_error_that_wraps_one() {
     let attempt = LockAttempt::new("report", |conn: &mut PgConnection| {
         conn.advisory_xact_lock_nowait("report").map_err(Busy)
     });
-    let matrix = conflict_matrix(connect(&database), [attempt]).unwrap();
+    let matrix = conflict_matrix(connecting(&database), [attempt]).unwrap();
     assert_eq!(matrix.conflicts("report", "report"), Some(true));
 }
 
@@ -187,7 +183,7 @@ fn the_column_holds_and_the_row_requests() {
         row!("skip", RowLock::for_update().skip_locked()),
         row!("wait", RowLock::for_update()),
     ];
-    let matrix = conflict_matrix(connect(&database), attempts).unwrap();
+    let matrix = conflict_matrix(connecting(&database), attempts).unwrap();
     assert_eq!(matrix.names(), ["skip", "wait"]);
     assert_eq!(matrix.conflicts("skip", "wait"), Some(true));
     assert_eq!(matrix.conflicts("wait", "skip"), Some(false));
@@ -228,7 +224,7 @@ fn nothing_of_an_attempt_is_left_for_the_next_one() {
     ];
     let begun = Instant::now();
     assert_conflicts(
-        connect(&database),
+        connecting(&database),
         attempts,
         r"
         | requested \ held | session 7 | session 8 | 7 | 8 | savepoints | committed |
@@ -272,7 +268,7 @@ fn problem<T: std::fmt::Debug>(
 fn an_attempt_that_fails_otherwise_is_an_error() {
     let database = database();
     let attempts = [advisory("7", 7.into()), sql("divide", "SELECT 1 / 0")];
-    let (session, step, found, text) = problem(conflict_matrix(connect(&database), attempts));
+    let (session, step, found, text) = problem(conflict_matrix(connecting(&database), attempts));
     assert_eq!((&*session, &*step), ("holder", "divide"));
     let error = "division by zero".to_owned();
     assert_eq!(found, StepProblem::FailedOtherwise { error });
@@ -299,7 +295,7 @@ fn an_attempt_that_fails_otherwise_is_an_error() {
             .map_err(|error: LockError| error)
         }),
     ];
-    let (session, step, found, text) = problem(conflict_matrix(connect(&database), attempts));
+    let (session, step, found, text) = problem(conflict_matrix(connecting(&database), attempts));
     assert_eq!((&*session, &*step), ("requester", "second"));
     let error = "the database reported an error: division by zero".to_owned();
     assert_eq!(found, StepProblem::FailedOtherwise { error });
@@ -324,7 +320,7 @@ fn an_attempt_that_fails_after_a_wait_is_an_error() {
         }
         Ok::<_, LockError>(())
     });
-    let (session, _, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    let (session, _, found, _) = problem(conflict_matrix(connecting(&database), [attempt]));
     assert_eq!(session, "requester");
     assert!(matches!(found, StepProblem::FailedOtherwise { .. }));
 }
@@ -336,7 +332,7 @@ fn an_attempt_that_panics_is_an_error() {
     let attempt = LockAttempt::new("7", |_: &mut PgConnection| -> Result<(), LockError> {
         panic!("bang")
     });
-    let (session, step, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    let (session, step, found, _) = problem(conflict_matrix(connecting(&database), [attempt]));
     assert_eq!((&*session, &*step), ("holder", "7"));
     let message = "bang".to_owned();
     assert_eq!(found, StepProblem::Panicked { message });
@@ -351,7 +347,7 @@ fn a_holder_that_is_refused_is_an_error() {
     let attempt = LockAttempt::new("7", |conn: &mut PgConnection| {
         conn.advisory_xact_lock_nowait(7)
     });
-    let (session, _, found, _) = problem(conflict_matrix(connect(&database), [attempt]));
+    let (session, _, found, _) = problem(conflict_matrix(connecting(&database), [attempt]));
     assert_eq!(session, "holder");
     let error = "advisory lock 7 is locked by another session".to_owned();
     assert_eq!(found, StepProblem::FailedOtherwise { error });
@@ -362,7 +358,7 @@ fn a_holder_that_is_refused_is_an_error() {
 fn attempts_have_different_names() {
     let database = database();
     let attempts = ["7", "8", "7"].map(|name| advisory(name, 7.into()));
-    let found = conflict_matrix(connect(&database), attempts);
+    let found = conflict_matrix(connecting(&database), attempts);
     assert!(matches!(
         found,
         Err(ConflictsError::Duplicate { attempt }) if attempt == "7"
@@ -393,7 +389,7 @@ fn a_table_that_differs_is_shown_beside_the_expected_one() {
         | ROW SHARE        |           |   |
         | 7                |           |   |
     ";
-    let error = try_assert_conflicts(connect(&database), attempts(), wrong).unwrap_err();
+    let error = try_assert_conflicts(connecting(&database), attempts(), wrong).unwrap_err();
     assert_eq!(
         error.to_string(),
         r"the locks conflict otherwise than expected
@@ -411,12 +407,12 @@ found:
     let ConflictsError::Differ { found, .. } = error else {
         panic!("{error:?}");
     };
-    let again = conflict_matrix(connect(&database), attempts()).unwrap();
+    let again = conflict_matrix(connecting(&database), attempts()).unwrap();
     assert_eq!(found, again);
     let text = found.to_string();
-    try_assert_conflicts(connect(&database), attempts(), &text).unwrap();
+    try_assert_conflicts(connecting(&database), attempts(), &text).unwrap();
     let rows: Vec<_> = text.lines().take(3).collect();
-    let short = try_assert_conflicts(connect(&database), attempts(), &rows.join("\n"));
+    let short = try_assert_conflicts(connecting(&database), attempts(), &rows.join("\n"));
     assert!(matches!(short, Err(ConflictsError::Differ { .. })));
 }
 
@@ -425,7 +421,7 @@ found:
 #[should_panic(expected = "the locks conflict otherwise than expected\nexpected:\n\nfound:\n|")]
 fn assert_conflicts_panics_with_both_tables() {
     let database = database();
-    assert_conflicts(connect(&database), [advisory("7", 7.into())], "");
+    assert_conflicts(connecting(&database), [advisory("7", 7.into())], "");
 }
 
 #[test]
@@ -440,7 +436,7 @@ fn twenty_matrices_are_alike() {
             conn.lock_table(jobs::table, TableLockMode::Share)
         }),
     ];
-    let matrix = || conflict_matrix(connect(&database), attempts.clone()).unwrap();
+    let matrix = || conflict_matrix(connecting(&database), attempts.clone()).unwrap();
     let first: ConflictMatrix = matrix();
     for _ in 1..20 {
         assert_eq!(matrix(), first);
