@@ -11,9 +11,14 @@ use std::thread;
 
 use diesel_locks_harness::ServerError;
 
+/// What the second process says first: a name that no test has would be no failure.
+const BEGUN: &str = "begun";
+
 /// What the first process gave to this one, if this is the second.
 pub(crate) fn second_process() -> Option<String> {
-    env::var("SECOND_PROCESS").ok()
+    let given = env::var("SECOND_PROCESS").ok()?;
+    say(BEGUN);
+    Some(given)
 }
 
 /// The name of the test in which this stands, with its modules, as the test's harness wants it.
@@ -63,7 +68,9 @@ impl SecondProcess {
             .unwrap();
         let words = Words(BufReader::new(child.stdout.take().unwrap()));
         let running = Running(child);
-        Self { running, words }
+        let mut process = Self { running, words };
+        assert_eq!(process.hear(), BEGUN);
+        process
     }
 
     /// The next word that it says.
@@ -89,7 +96,8 @@ impl SecondProcess {
     }
 }
 
-pub(crate) struct Running(Child);
+/// A process that ends with its value.
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
     /// Writes a line on its standard input, unless it has ended.

@@ -12,7 +12,7 @@ use serial_test::parallel;
 
 use crate::support::directory::Directory;
 use crate::support::second_process::{
-    SecondProcess, say, second_process, start_fails, tell_story, this_test,
+    Running, SecondProcess, say, second_process, start_fails, tell_story, this_test,
 };
 use crate::support::server::{bindir, is_root};
 
@@ -81,17 +81,16 @@ fn root_follows_no_link_that_the_servers_user_has_made() {
     let secret = secrets.0.join("secret");
     fs::write(&secret, "secret").unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
-    let mut attacker = Command::new("sh")
+    let attacker = Command::new("sh")
         .args(["-c", LINKS, "links"])
         .args([&temporary.0, &secret])
         .uid(user.uid())
         .gid(user.gid())
         .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn();
+    let attacker = Running(attacker.unwrap());
     SecondProcess::start(test, "", &[("TMPDIR", &temporary.0)]).succeeds();
-    attacker.kill().unwrap();
-    attacker.wait().unwrap();
+    drop(attacker);
     assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
     let metadata = fs::metadata(&secret).unwrap();
     assert_eq!((metadata.uid(), metadata.mode() & 0o777), (0, 0o600));
