@@ -62,6 +62,23 @@ impl LockKey {
         self
     }
 
+    /// As `pg_locks` has it: `classid`, `objid` and `objsubid`, which tells the key spaces apart.
+    pub(crate) fn in_pg_locks(self) -> (u32, u32, i16) {
+        match self {
+            // The upper half and the lower half.
+            Self::Single(key) => ((key >> 32) as u32, key as u32, 1),
+            Self::Pair(class, object) => (class.cast_unsigned(), object.cast_unsigned(), 2),
+        }
+    }
+
+    /// The key that `pg_locks` has so.
+    pub(crate) fn from_pg_locks(class: u32, object: u32, space: i16) -> Self {
+        match space {
+            2 => Self::Pair(class.cast_signed(), object.cast_signed()),
+            _ => Self::Single(((u64::from(class) << 32) | u64::from(object)).cast_signed()),
+        }
+    }
+
     fn numbers(self) -> Numbers {
         match self {
             Self::Single(key) => (key, None),

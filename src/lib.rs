@@ -373,6 +373,7 @@ mod error;
 mod key;
 mod lock_timeout;
 mod names;
+mod observe;
 #[cfg(feature = "r2d2")]
 mod pool;
 mod retry;
@@ -394,6 +395,7 @@ pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
+pub use observe::SessionInfo;
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying, TransactionError};

@@ -18,6 +18,9 @@ mod errors {
     mod languages;
 }
 mod instrumentation;
+mod observe {
+    mod holders;
+}
 mod pools {
     mod locks;
     mod soak;

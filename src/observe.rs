@@ -1,0 +1,14 @@
+//! Who holds which lock, and who waits for whom: the one place that reads `pg_locks` and
+//! `pg_stat_activity`.
+
+mod error;
+mod holders;
+mod identifier;
+mod session;
+mod sql;
+mod way;
+mod words;
+
+pub(crate) use holders::holders;
+pub use session::SessionInfo;
+pub(crate) use way::in_the_way;
