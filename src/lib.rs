@@ -395,7 +395,10 @@ pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
-pub use observe::SessionInfo;
+pub use observe::{
+    End, LockInfo, LockMode, LockWait, LockedObject, ObserveDsl, ObserveExt, RelationName,
+    RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge, WaitGraph,
+};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying, TransactionError};
@@ -416,12 +419,18 @@ pub mod row_lock {
     };
 }
 
+/// The tables of a look at the locks: what [`ObserveDsl::observed`] makes queries of.
+pub mod observed {
+    pub use crate::observe::{Observed, lock_waits, locks, sessions};
+}
+
 /// The extension traits, and nothing that could clash.
 pub mod prelude {
     #[cfg(feature = "r2d2")]
     pub use crate::PoolLockExt;
     pub use crate::{
-        AdvisoryLockExt, LockTimeoutExt, RetryExt, RowLockDsl, RowLockExt, TableLockExt,
+        AdvisoryLockExt, LockTimeoutExt, ObserveDsl, ObserveExt, RetryExt, RowLockDsl, RowLockExt,
+        TableLockExt,
     };
 }
 

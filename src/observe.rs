@@ -1,14 +1,30 @@
 //! Who holds which lock, and who waits for whom: the one place that reads `pg_locks` and
 //! `pg_stat_activity`.
 
+mod end;
 mod error;
+mod ext;
+mod graph;
 mod holders;
 mod identifier;
+mod lock;
+mod mode;
+mod object;
+mod observed;
 mod session;
 mod sql;
+mod tables;
 mod way;
 mod words;
 
+pub use end::{End, SessionEnd, Spared};
+pub use ext::ObserveExt;
+pub use graph::{RootBlocker, WaitEdge, WaitGraph};
 pub(crate) use holders::holders;
-pub use session::SessionInfo;
+pub use lock::{LockInfo, LockWait};
+pub use mode::LockMode;
+pub use object::{LockedObject, RelationName, RowName};
+pub use observed::{ObserveDsl, Observed};
+pub use session::{SessionId, SessionInfo};
+pub use tables::{lock_waits, locks, sessions};
 pub(crate) use way::in_the_way;

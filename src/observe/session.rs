@@ -5,7 +5,9 @@ use diesel::deserialize::{self, Queryable};
 use diesel::pg::Pg;
 use diesel::pg::data_types::{PgInterval, PgTimestamp};
 use diesel::sql_types::{Integer, Interval, Nullable, Text, Timestamptz};
+use diesel::{Selectable, Table};
 
+use super::tables::sessions;
 use super::words::{Time, one_line};
 
 /// How much of a statement stands in a line.
@@ -46,9 +48,41 @@ pub struct SessionInfo {
     pub age: Option<Duration>,
     /// When it began: with the pid it names the session, as a pid is used again.
     pub backend_start: Option<SystemTime>,
+    /// The session that it works for, if it is a parallel worker.
+    pub leader: Option<i32>,
 }
 
 impl SessionInfo {
+    /// What tells it from all others of the server.
+    pub fn id(&self) -> SessionId {
+        match &self.prepared {
+            Some(name) => SessionId::Prepared(name.clone()),
+            None => SessionId::Pid(self.pid),
+        }
+    }
+
+    /// A session of which nothing more is known: it is gone.
+    pub(super) fn unknown(id: &SessionId) -> Self {
+        let (pid, prepared) = match id {
+            SessionId::Pid(pid) => (*pid, None),
+            SessionId::Prepared(name) => (0, Some(name.clone())),
+        };
+        Self {
+            pid,
+            prepared,
+            application: None,
+            user: None,
+            client: None,
+            database: None,
+            backend_type: None,
+            state: None,
+            query: None,
+            age: None,
+            backend_start: None,
+            leader: None,
+        }
+    }
+
     /// Whether the role that has asked may not see what the session does, or the session was gone
     /// when it was looked at.
     pub fn is_hidden(&self) -> bool {
@@ -56,38 +90,69 @@ impl SessionInfo {
     }
 }
 
+/// What tells a session, or a prepared transaction, from all others that the server has at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SessionId {
+    /// The backend pid of a session.
+    Pid(i32),
+    /// The name of a prepared transaction.
+    Prepared(String),
+}
+
+/// `pid 4711`, or `prepared transaction "payout 7"`.
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "pid {pid}"),
+            Self::Prepared(name) => {
+                write!(f, "prepared transaction \"{}\"", one_line(name, STATEMENT))
+            }
+        }
+    }
+}
+
+impl SessionInfo {
+    /// `pid 4711 (billing, as app)`
+    pub(super) fn who(&self) -> String {
+        let short = |name: &Option<String>| name.as_deref().map(|it| one_line(it, STATEMENT));
+        let id = self.id();
+        match (short(&self.application), short(&self.user)) {
+            (Some(application), Some(user)) => format!("{id} ({application}, as {user})"),
+            (Some(application), None) => format!("{id} ({application})"),
+            (None, Some(user)) => format!("{id} (as {user})"),
+            (None, None) => id.to_string(),
+        }
+    }
+
+    /// `, for 12 s, idle in transaction: SELECT …`
+    pub(super) fn doing(&self) -> String {
+        if self.is_hidden() {
+            return ", doing what this role may not see".to_owned();
+        }
+        let mut doing = String::new();
+        if let Some(age) = self.age {
+            doing.push_str(&format!(", for {}", Time(age)));
+        }
+        if let Some(state) = self.state.as_ref().or(self.backend_type.as_ref()) {
+            doing.push_str(&format!(", {state}"));
+        }
+        doing.push_str(&self.statement());
+        doing
+    }
+
+    /// `: SELECT …`
+    pub(super) fn statement(&self) -> String {
+        let query = self.query.as_deref();
+        query.map_or_else(String::new, |query| {
+            format!(": {}", one_line(query, STATEMENT))
+        })
+    }
+}
+
 impl fmt::Display for SessionInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.prepared {
-            Some(name) => write!(f, "prepared transaction \"{}\"", one_line(name, STATEMENT))?,
-            None => write!(f, "pid {}", self.pid)?,
-        }
-        let application = self
-            .application
-            .as_deref()
-            .map(|it| one_line(it, STATEMENT));
-        let user = self.user.as_deref().map(|it| one_line(it, STATEMENT));
-        match (application, user) {
-            (Some(application), Some(user)) => write!(f, " ({application}, as {user})")?,
-            (Some(application), None) => write!(f, " ({application})")?,
-            (None, Some(user)) => write!(f, " (as {user})")?,
-            (None, None) => {}
-        }
-        if self.is_hidden() {
-            return f.write_str(", doing what this role may not see");
-        }
-        if let Some(age) = self.age {
-            write!(f, ", for {}", Time(age))?;
-        }
-        match (&self.state, &self.backend_type) {
-            (Some(state), _) => write!(f, ", {state}")?,
-            (None, Some(kind)) => write!(f, ", {kind}")?,
-            (None, None) => {}
-        }
-        match &self.query {
-            Some(query) => write!(f, ": {}", one_line(query, STATEMENT)),
-            None => Ok(()),
-        }
+        write!(f, "{}{}", self.who(), self.doing())
     }
 }
 
@@ -104,6 +169,7 @@ pub(super) type SessionRow = (
     Nullable<Text>,
     Nullable<Interval>,
     Nullable<Timestamptz>,
+    Nullable<Integer>,
 );
 
 /// What Diesel makes of them.
@@ -119,14 +185,15 @@ pub(super) type SessionValues = (
     Option<String>,
     Option<PgInterval>,
     Option<PgTimestamp>,
+    Option<i32>,
 );
 
 impl Queryable<SessionRow, Pg> for SessionInfo {
     type Row = SessionValues;
 
     fn build(row: Self::Row) -> deserialize::Result<Self> {
-        let (pid, prepared, application, user, client, database, kind, state, query, age, start) =
-            row;
+        let (pid, prepared, application, user, client, database, kind, state, ..) = row;
+        let (.., query, age, start, leader) = row;
         Ok(Self {
             pid,
             prepared,
@@ -139,7 +206,16 @@ impl Queryable<SessionRow, Pg> for SessionInfo {
             query,
             age: age.map(duration),
             backend_start: start.map(time),
+            leader,
         })
+    }
+}
+
+impl Selectable<Pg> for SessionInfo {
+    type SelectExpression = <sessions::table as Table>::AllColumns;
+
+    fn construct_selection() -> Self::SelectExpression {
+        sessions::all_columns
     }
 }
 
@@ -190,6 +266,7 @@ mod tests {
             query: Some("SELECT 1\n  FROM \u{1b}jobs".to_owned()),
             age: Some(Duration::from_secs(12)),
             backend_start: None,
+            leader: None,
         }
     }
 

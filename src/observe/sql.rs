@@ -38,19 +38,20 @@ pub(super) const SESSIONS: &str = "\
     pg_catalog.host(client_addr) AS client, datname::pg_catalog.text AS database, backend_type, \
     state, CASE WHEN query OPERATOR(pg_catalog.<>) '' AND backend_type IS NOT NULL THEN query END \
     AS query, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
-    coalesce(xact_start, state_change, backend_start) AS age, backend_start \
+    coalesce(xact_start, state_change, backend_start) AS age, backend_start, \
+    leader_pid AS leader, query_start \
     FROM diesel_locks_activity LEFT JOIN pg_catalog.pg_database \
     ON pg_database.oid OPERATOR(pg_catalog.=) datid \
     UNION ALL SELECT 0, gid, NULL, pg_catalog.pg_get_userbyid(ownerid)::pg_catalog.text, NULL, \
     datname::pg_catalog.text, NULL, NULL, NULL, \
-    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) prepared, NULL \
+    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) prepared, NULL, NULL, NULL \
     FROM diesel_locks_prepared LEFT JOIN pg_catalog.pg_database \
     ON pg_database.oid OPERATOR(pg_catalog.=) dbid)";
 
 /// The columns of a `SessionInfo`.
 pub(super) const SESSION: &str = "sessions.pid, sessions.prepared, sessions.application, \
     sessions.\"user\", sessions.client, sessions.database, sessions.backend_type, \
-    sessions.state, sessions.query, sessions.age, sessions.backend_start";
+    sessions.state, sessions.query, sessions.age, sessions.backend_start, sessions.leader";
 
 /// Who holds a lock `taken`: a session by its pid, a prepared transaction by its virtual one.
 pub(super) const HELD_BY: &str = "taken.pid OPERATOR(pg_catalog.=) sessions.pid \
@@ -61,3 +62,77 @@ pub(super) const HELD_BY: &str = "taken.pid OPERATOR(pg_catalog.=) sessions.pid 
 /// The current database.
 pub(super) const HERE: &str = "(SELECT oid FROM pg_catalog.pg_database \
     WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())";
+
+/// The locks, each with its session, as a `LockInfo` has them.
+///
+/// A name can be had of what is in this database, or in all of them. Who waits for a row waits for
+/// the transaction that has locked it, and has the row's own lock meanwhile: that tells which row.
+pub(super) const LOCKS: &str = "\
+    diesel_locks_locks AS (SELECT locks.pid, locks.gid AS prepared, application, \"user\", client, \
+    sessions.database, backend_type, state, query, age, backend_start, leader, \
+    locktype AS kind, nspname::pg_catalog.text AS schema, relname::pg_catalog.text AS relation, \
+    locks.relation AS relation_oid, page, tuple AS \"row\", virtualxid, \
+    transactionid::pg_catalog.text::bigint AS transactionid, classid AS class, objid AS object, \
+    objsubid AS subobject, mode, granted, fastpath AS fast_path, CASE WHEN NOT granted THEN \
+    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) coalesce(waitstart, query_start) END \
+    AS waiting FROM (SELECT taken.locktype, taken.virtualxid, taken.transactionid, \
+    taken.classid, taken.objid, taken.objsubid, taken.pid, taken.mode, taken.granted, \
+    taken.fastpath, taken.waitstart, prepared.gid, coalesce(taken.database, tuples.database) \
+    AS database, coalesce(taken.relation, tuples.relation) AS relation, \
+    coalesce(taken.page, tuples.page) AS page, coalesce(taken.tuple, tuples.tuple) AS tuple \
+    FROM diesel_locks_taken AS taken LEFT JOIN diesel_locks_prepared AS prepared \
+    ON taken.pid OPERATOR(pg_catalog.=) 0 \
+    AND prepared.virtualtransaction OPERATOR(pg_catalog.=) taken.virtualtransaction \
+    LEFT JOIN diesel_locks_taken AS tuples ON NOT taken.granted \
+    AND taken.locktype OPERATOR(pg_catalog.=) 'transactionid' \
+    AND tuples.locktype OPERATOR(pg_catalog.=) 'tuple' AND tuples.granted \
+    AND tuples.pid OPERATOR(pg_catalog.=) taken.pid) AS locks \
+    LEFT JOIN diesel_locks_sessions AS sessions ON sessions.pid OPERATOR(pg_catalog.=) locks.pid \
+    AND coalesce(sessions.prepared, '') OPERATOR(pg_catalog.=) coalesce(locks.gid, '') \
+    LEFT JOIN pg_catalog.pg_database ON datname OPERATOR(pg_catalog.=) pg_catalog.current_database() \
+    LEFT JOIN pg_catalog.pg_class ON pg_class.oid OPERATOR(pg_catalog.=) \
+    CASE WHEN locktype OPERATOR(pg_catalog.=) 'object' THEN classid \
+    WHEN locks.database OPERATOR(pg_catalog.=) 0 \
+    OR locks.database OPERATOR(pg_catalog.=) pg_database.oid THEN locks.relation END \
+    LEFT JOIN pg_catalog.pg_namespace ON pg_namespace.oid OPERATOR(pg_catalog.=) relnamespace)";
+
+/// The modes of a lock, each with those that are in its way.
+pub(super) const MODES: &str = "\
+    diesel_locks_modes AS (SELECT place, mode, against FROM (VALUES \
+    (1, 'AccessShareLock', '00000001'), (2, 'RowShareLock', '00000011'), \
+    (3, 'RowExclusiveLock', '00001111'), (4, 'ShareUpdateExclusiveLock', '00011111'), \
+    (5, 'ShareLock', '00110111'), (6, 'ShareRowExclusiveLock', '00111111'), \
+    (7, 'ExclusiveLock', '01111111'), (8, 'AccessExclusiveLock', '11111111')) \
+    AS modes (place, mode, against))";
+
+/// The locks that are waited for, each with the sessions that its session waits for, which the
+/// server says, and the prepared transactions, which it calls 0: those that have a lock of the same
+/// thing in the way. A process waits for one lock at a time.
+pub(super) const WAITS: &str = "\
+    diesel_locks_waits AS (SELECT locks.*, blockers, \
+    CASE WHEN 0 OPERATOR(pg_catalog.=) ANY (blockers) THEN ARRAY(SELECT gid \
+    FROM diesel_locks_prepared AS prepared JOIN diesel_locks_taken AS held \
+    ON held.pid OPERATOR(pg_catalog.=) 0 AND held.granted \
+    AND held.virtualtransaction OPERATOR(pg_catalog.=) prepared.virtualtransaction \
+    JOIN diesel_locks_modes AS holds ON holds.mode OPERATOR(pg_catalog.=) held.mode \
+    JOIN diesel_locks_modes AS wants ON wants.mode OPERATOR(pg_catalog.=) waited.mode \
+    WHERE held.locktype OPERATOR(pg_catalog.=) waited.locktype \
+    AND coalesce(held.database, 0) OPERATOR(pg_catalog.=) coalesce(waited.database, 0) \
+    AND coalesce(held.relation, 0) OPERATOR(pg_catalog.=) coalesce(waited.relation, 0) \
+    AND coalesce(held.page, 0) OPERATOR(pg_catalog.=) coalesce(waited.page, 0) \
+    AND coalesce(held.tuple, 0) OPERATOR(pg_catalog.=) coalesce(waited.tuple, 0) \
+    AND coalesce(held.virtualxid, '') OPERATOR(pg_catalog.=) coalesce(waited.virtualxid, '') \
+    AND coalesce(held.transactionid, '0') OPERATOR(pg_catalog.=) \
+    coalesce(waited.transactionid, '0') \
+    AND coalesce(held.classid, 0) OPERATOR(pg_catalog.=) coalesce(waited.classid, 0) \
+    AND coalesce(held.objid, 0) OPERATOR(pg_catalog.=) coalesce(waited.objid, 0) \
+    AND coalesce(held.objsubid, 0) OPERATOR(pg_catalog.=) coalesce(waited.objsubid, 0) \
+    AND pg_catalog.substr(wants.against, holds.place, 1) OPERATOR(pg_catalog.=) '1' \
+    ORDER BY gid) ELSE ARRAY[]::pg_catalog.text[] END AS prepared_blockers \
+    FROM diesel_locks_locks AS locks JOIN diesel_locks_taken AS waited \
+    ON waited.pid OPERATOR(pg_catalog.=) locks.pid AND NOT waited.granted, \
+    LATERAL (SELECT pg_catalog.pg_blocking_pids(waited.pid) AS blockers OFFSET 0) AS blocking \
+    WHERE NOT locks.granted AND pg_catalog.cardinality(blockers) OPERATOR(pg_catalog.>) 0)";
+
+/// All of them, in the order in which each needs those before it.
+pub(super) const ALL: [&str; 7] = [ACTIVITY, TAKEN, PREPARED, SESSIONS, LOCKS, MODES, WAITS];
