@@ -19,7 +19,10 @@ mod errors {
 }
 mod instrumentation;
 mod observe {
+    mod graph;
     mod holders;
+    mod jam;
+    mod random;
 }
 mod pools {
     mod locks;
