@@ -19,9 +19,11 @@ mod errors {
 }
 mod instrumentation;
 mod observe {
+    mod ends;
     mod graph;
     mod holders;
     mod jam;
+    mod locks;
     mod random;
 }
 mod pools {

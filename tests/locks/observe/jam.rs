@@ -27,6 +27,11 @@ pub(super) fn connect_to(server: &TempPostgres) -> PgConnection {
     PgConnection::establish(server.url()).unwrap()
 }
 
+pub(super) fn connect_as(server: &TempPostgres, role: &str) -> PgConnection {
+    let url = server.url().replace("postgres@", &format!("{role}@"));
+    PgConnection::establish(&url).unwrap()
+}
+
 /// A session on a thread of its own, which does one thing after another.
 pub(super) struct Actor {
     pub(super) pid: i32,
@@ -38,7 +43,11 @@ pub(super) struct Actor {
 
 impl Actor {
     pub(super) fn new(server: &TempPostgres, name: &str) -> Self {
-        let mut conn = connect_to(server);
+        Self::of(server, "postgres", name)
+    }
+
+    pub(super) fn of(server: &TempPostgres, role: &str, name: &str) -> Self {
+        let mut conn = connect_as(server, role);
         conn.batch_execute(&format!("SET application_name = '{name}'"))
             .unwrap();
         let pid = backend_pid(&mut conn);
