@@ -79,7 +79,7 @@ impl LockKey {
         }
     }
 
-    fn numbers(self) -> Numbers {
+    pub(crate) fn numbers(self) -> Numbers {
         match self {
             Self::Single(key) => (key, None),
             Self::Pair(class, object) => (class.into(), Some(object)),

@@ -395,9 +395,12 @@ pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
+#[cfg(feature = "migrations")]
+pub use observe::lock_names;
 pub use observe::{
-    End, LockInfo, LockMode, LockWait, LockedObject, ObserveDsl, ObserveExt, RelationName,
-    RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge, WaitGraph,
+    End, LockInfo, LockMode, LockNames, LockWait, LockedObject, ObserveDsl, ObserveExt,
+    RelationName, RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge,
+    WaitGraph,
 };
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};

@@ -9,6 +9,7 @@ mod holders;
 mod identifier;
 mod lock;
 mod mode;
+mod names;
 mod object;
 mod observed;
 mod session;
@@ -23,6 +24,9 @@ pub use graph::{RootBlocker, WaitEdge, WaitGraph};
 pub(crate) use holders::holders;
 pub use lock::{LockInfo, LockWait};
 pub use mode::LockMode;
+pub use names::LockNames;
+#[cfg(feature = "migrations")]
+pub use names::lock_names;
 pub use object::{LockedObject, RelationName, RowName};
 pub use observed::{ObserveDsl, Observed};
 pub use session::{SessionId, SessionInfo};

@@ -24,6 +24,7 @@ mod observe {
     mod holders;
     mod jam;
     mod locks;
+    mod names;
     mod random;
 }
 mod pools {
