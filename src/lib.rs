@@ -402,6 +402,8 @@ pub use observe::{
     RelationName, RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge,
     WaitGraph,
 };
+#[cfg(feature = "watch")]
+pub use observe::{OnWaitExt, Prioritized, Waiting};
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
 pub use retry::{Retry, RetryExt, Retrying, TransactionError};
@@ -429,6 +431,8 @@ pub mod observed {
 
 /// The extension traits, and nothing that could clash.
 pub mod prelude {
+    #[cfg(feature = "watch")]
+    pub use crate::OnWaitExt;
     #[cfg(feature = "r2d2")]
     pub use crate::PoolLockExt;
     pub use crate::{

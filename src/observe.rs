@@ -15,6 +15,8 @@ mod observed;
 mod session;
 mod sql;
 mod tables;
+#[cfg(feature = "watch")]
+mod watch;
 mod way;
 mod words;
 
@@ -31,4 +33,6 @@ pub use object::{LockedObject, RelationName, RowName};
 pub use observed::{ObserveDsl, Observed};
 pub use session::{SessionId, SessionInfo};
 pub use tables::{lock_waits, locks, sessions};
+#[cfg(feature = "watch")]
+pub use watch::{OnWaitExt, Prioritized, Waiting};
 pub(crate) use way::in_the_way;

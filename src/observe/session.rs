@@ -232,7 +232,7 @@ pub(super) fn duration(interval: PgInterval) -> Duration {
 /// PostgreSQL counts from the year 2000.
 const EPOCH: Duration = Duration::from_secs(946_684_800);
 
-fn time(timestamp: PgTimestamp) -> SystemTime {
+pub(super) fn time(timestamp: PgTimestamp) -> SystemTime {
     let since = Duration::from_micros(timestamp.0.unsigned_abs());
     let epoch = UNIX_EPOCH + EPOCH;
     // No session began at a time that a system cannot say.

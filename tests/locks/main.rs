@@ -26,6 +26,7 @@ mod observe {
     mod locks;
     mod names;
     mod random;
+    mod watch;
 }
 mod pools {
     mod locks;

@@ -1,0 +1,245 @@
+//! What is seen of a wait, and done about it, from a second connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_locks::prelude::*;
+use diesel_locks::{End, LockError, Prioritized, Spared, TableLockMode, Waiting};
+use diesel_locks_harness::TempPostgres;
+use serial_test::parallel;
+
+use super::jam::{Actor, connect_as, connect_to, end, server};
+use crate::support::schema::accounts;
+use crate::support::{backend_pid, connections, eventually, terminate, two_sessions};
+
+const SHORT: Duration = Duration::from_millis(20);
+
+fn server_with_app() -> TempPostgres {
+    let server = server();
+    let roles = "CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app";
+    connect_to(&server).batch_execute(roles).unwrap();
+    server
+}
+
+#[test]
+#[parallel]
+fn a_long_wait_is_told_while_it_lasts_with_who_is_in_the_way() {
+    let (database, mut here, mut there) = two_sessions(crate::support::database());
+    let holder = backend_pid(&mut there);
+    there.batch_execute("SELECT pg_advisory_lock(42)").unwrap();
+    let mut told: Vec<Waiting> = Vec::new();
+    let guard = here
+        .on_wait(
+            SHORT,
+            || PgConnection::establish(database.url()).ok(),
+            |wait| {
+                told.push(wait.clone());
+                if told.len() == 2 {
+                    // It waits as long as nobody does this.
+                    there
+                        .batch_execute("SELECT pg_advisory_unlock(42)")
+                        .unwrap();
+                }
+            },
+            |conn| conn.advisory_lock(42),
+        )
+        .unwrap();
+    guard.release().unwrap();
+    assert_eq!(told.len(), 2);
+    for wait in &told {
+        assert_eq!(wait.blockers[0].pid, holder);
+        assert!(wait.since >= SHORT);
+        let line = wait.to_string();
+        assert!(
+            line.starts_with("waiting for ") && line.contains(&format!(", behind pid {holder} ("))
+        );
+    }
+}
+
+#[test]
+#[parallel]
+fn a_timeout_may_look_before_it_gives_up() {
+    let (database, mut here, mut there) = two_sessions(crate::support::database());
+    let holder = backend_pid(&mut there);
+    there
+        .batch_execute("BEGIN; SELECT FROM accounts WHERE id = 1 FOR UPDATE")
+        .unwrap();
+    let mut told = Vec::new();
+    let late = here.transaction(|conn| {
+        conn.on_wait(
+            Duration::from_millis(100),
+            || PgConnection::establish(database.url()).ok(),
+            |wait| told.extend(wait.blockers.iter().map(|session| session.pid)),
+            |conn| {
+                let account = accounts::table.find(1);
+                conn.execute_for_update_timeout(account, Duration::from_secs(1))
+            },
+        )
+    });
+    assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
+    assert!(
+        told.len() > 1 && told.iter().all(|pid| *pid == holder),
+        "{told:?}"
+    );
+}
+
+#[test]
+#[parallel]
+fn work_that_waits_for_no_lock_or_fails_or_panics_tells_nothing() {
+    let (database, mut here, _there) = two_sessions(crate::support::database());
+    let second = || PgConnection::establish(database.url()).ok();
+    let never = |wait: &Waiting| panic!("{wait}");
+    here.on_wait(SHORT, second, never, |conn| {
+        conn.batch_execute("SELECT pg_sleep(0.1)")
+            .map_err(LockError::from)
+    })
+    .unwrap();
+    here.on_wait(
+        SHORT,
+        || None::<PgConnection>,
+        never,
+        |conn| {
+            conn.batch_execute("SELECT nothing")
+                .map_err(LockError::from)
+        },
+    )
+    .unwrap_err();
+    let panics = AssertUnwindSafe(|| {
+        here.on_wait(SHORT, second, never, |_| -> Result<(), LockError> {
+            panic!("work")
+        })
+    });
+    let panic = catch_unwind(panics).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"work"));
+    here.batch_execute("BEGIN").unwrap();
+    here.batch_execute("SELECT nothing").unwrap_err();
+    let aborted = here.on_wait(SHORT, second, never, |_| -> Result<(), LockError> {
+        panic!("not to be done")
+    });
+    assert!(matches!(aborted, Err(LockError::TransactionAborted { .. })));
+}
+
+#[test]
+#[parallel]
+fn whoever_is_in_the_way_of_a_priority_is_ended_and_reported() {
+    let server = server_with_app();
+    let mut conn = connect_to(&server);
+    let actors = ["one", "two"].map(|name| Actor::of(&server, "app", name));
+    for actor in &actors {
+        actor.does("BEGIN; TABLE accounts");
+    }
+    let priority =
+        Prioritized::start(&mut conn, connect_to(&server), End::Terminate, SHORT).unwrap();
+    conn.transaction(|conn| conn.lock_table(accounts::table, TableLockMode::AccessExclusive))
+        .unwrap();
+    let mut ended: Vec<i32> = priority
+        .stop()
+        .unwrap()
+        .iter()
+        .map(|end| {
+            assert!(end.is_ended());
+            end.session.pid
+        })
+        .collect();
+    ended.sort_unstable();
+    let mut expected = actors.each_ref().map(|actor| actor.pid);
+    expected.sort_unstable();
+    assert_eq!(ended, expected);
+    end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
+fn a_priority_leaves_alone_who_is_in_nobodys_way_and_whom_it_must_spare() {
+    let server = server_with_app();
+    let mut conn = connect_as(&server, "app");
+    let actors = [
+        Actor::of(&server, "app", "idle"),
+        Actor::new(&server, "superuser"),
+    ];
+    let [idle, superuser] = &actors;
+    idle.does("BEGIN; SELECT pg_advisory_lock(1)");
+    superuser.does("SELECT pg_advisory_lock(2)");
+    let second = connect_to(&server);
+    let priority = Prioritized::start(&mut conn, second, End::Terminate, SHORT).unwrap();
+    let late = conn
+        .advisory_lock_timeout(2, Duration::from_millis(300))
+        .map(drop);
+    assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
+    let ends = priority.stop().unwrap();
+    // Answered once, though it was in the way all the time.
+    assert_eq!(ends.len(), 1);
+    assert_eq!(
+        (ends[0].session.pid, ends[0].spared),
+        (superuser.pid, Some(Spared::Superuser))
+    );
+    idle.does("SELECT 1");
+    end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
+fn a_priority_waits_before_it_ends_anybody_and_ends_nobody_afterwards() {
+    let server = server_with_app();
+    let mut conn = connect_to(&server);
+    let holder = Actor::of(&server, "app", "holder");
+    holder.does("SELECT pg_advisory_lock(1)");
+    let long = Duration::from_secs(3_600);
+    let priority =
+        Prioritized::start(&mut conn, connect_to(&server), End::Terminate, long).unwrap();
+    let late = conn
+        .advisory_lock_timeout(1, Duration::from_millis(1_500))
+        .map(drop);
+    assert!(late.is_err());
+    assert_eq!(priority.stop().unwrap(), []);
+
+    let priority =
+        Prioritized::start(&mut conn, connect_to(&server), End::Terminate, SHORT).unwrap();
+    drop(priority);
+    let late = conn
+        .advisory_lock_timeout(1, Duration::from_millis(300))
+        .map(drop);
+    assert!(late.is_err());
+    holder.does("SELECT pg_advisory_unlock(1)");
+}
+
+#[test]
+#[parallel]
+fn a_cancelled_statement_that_comes_again_is_cancelled_again() {
+    let server = server_with_app();
+    let mut conn = connect_to(&server);
+    let holder = Actor::of(&server, "app", "holder");
+    holder.does("SELECT pg_advisory_lock(1)");
+    for _ in 0..3 {
+        holder.begins("SELECT pg_sleep(3600)");
+    }
+    let priority = Prioritized::start(&mut conn, connect_to(&server), End::Cancel, SHORT).unwrap();
+    holder.begins("SELECT pg_advisory_unlock(1)");
+    conn.advisory_lock(1).unwrap().release().unwrap();
+    let ends = priority.stop().unwrap();
+    assert!(
+        ends.len() >= 3 && ends.iter().all(|end| end.is_ended()),
+        "{ends:?}"
+    );
+}
+
+#[test]
+#[parallel]
+fn a_priority_ends_with_its_session_and_says_when_its_second_connection_is_lost() {
+    let (database, mut conn, mut second) = two_sessions(crate::support::database());
+    let pid = backend_pid(&mut second);
+    let priority = Prioritized::start(&mut conn, second, End::Cancel, SHORT).unwrap();
+    terminate(&database, pid);
+    eventually(|| priority.is_over());
+    let lost = priority.stop();
+    assert!(matches!(lost, Err(LockError::ConnectionLost { .. })));
+
+    let second = crate::support::connect(&database);
+    let priority = Prioritized::start(&mut conn, second, End::Cancel, SHORT).unwrap();
+    drop(conn);
+    // The second connection is closed too.
+    eventually(|| connections(&database) == 0 && priority.is_over());
+    assert_eq!(priority.stop().unwrap(), []);
+}
