@@ -99,7 +99,7 @@ impl LockNames {
         .bind::<Array<SmallInt>, _>(spaces)
         .sql("), pg_catalog.unnest(")
         .bind::<Array<Text>, _>(names)
-        .sql(")) ON CONFLICT (classid, objid, objsubid) DO UPDATE SET name = excluded.name")
+        .sql(")) ON CONFLICT ON CONSTRAINT lock_names_pkey DO UPDATE SET name = excluded.name")
         .execute(conn)?;
         Ok(())
     }

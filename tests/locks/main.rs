@@ -26,6 +26,7 @@ mod observe {
     mod locks;
     mod names;
     mod random;
+    mod standby;
     mod watch;
 }
 mod pools {

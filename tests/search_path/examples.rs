@@ -25,6 +25,8 @@ fn what_is_qualified_is_no_finding() {
         "SELECT EXISTS (SELECT FROM t WHERE (a, b) OPERATOR(pg_catalog.=) (c, d) AND e IS NOT NULL)",
         r#"UPDATE "accounts" SET "balance" = $1, owner = $2 RETURNING "accounts"."id""#,
         "INSERT INTO jobs (a, b) VALUES ($1, DEFAULT)",
+        "INSERT INTO a SELECT 1 ON CONFLICT ON CONSTRAINT b DO UPDATE SET c = excluded.c",
+        "INSERT INTO a SELECT 1 ON CONFLICT DO NOTHING",
         "SET lock_timeout = '1s'; SET LOCAL a.b TO 'x'; SET TIME ZONE 'UTC'; RESET TimeZone",
         "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE \"a\" IN ACCESS SHARE MODE; COMMIT",
         r#"SELECT "a"."b" FROM "a" FOR NO KEY UPDATE OF "a" SKIP LOCKED"#,

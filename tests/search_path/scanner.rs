@@ -172,8 +172,9 @@ impl<'t> Scanner<'t> {
             }
             "between" | "ilike" | "like" | "natural" | "nullif" | "similar" | "using" => true,
             "collate" => self.get(next).and_then(Token::name) != Some("pg_catalog"),
-            // Its text is a string, which nobody looks into.
-            "do" | "execute" => true,
+            // Its text is a string, which nobody looks into. What an INSERT does on a conflict is none.
+            "do" => !self.is_word(next, "nothing update"),
+            "execute" => true,
             _ => false,
         };
         if is_lookup {

@@ -5,19 +5,11 @@ use std::collections::BTreeSet;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
-use diesel_locks::{LockKey, LockMode, LockedObject, SessionId, WaitGraph};
+use diesel_locks::{LockMode, LockedObject, SessionId, WaitGraph};
 use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
-use super::jam::{Actor, connect_to, edges_by_graph, edges_by_server, end, server};
-
-/// The number of an advisory lock, for SQL.
-fn number(name: &str) -> i64 {
-    match LockKey::named(name) {
-        LockKey::Single(number) => number,
-        key => panic!("{key}"),
-    }
-}
+use super::jam::{Actor, connect_to, edges_by_graph, edges_by_server, end, number, server};
 
 /// Five sessions over a row, a table and two advisory locks, and a prepared transaction.
 fn jam(server: &TempPostgres, observer: &mut PgConnection) -> Vec<Actor> {

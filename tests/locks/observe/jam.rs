@@ -11,7 +11,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Integer};
-use diesel_locks::{SessionId, WaitGraph};
+use diesel_locks::{LockKey, SessionId, WaitGraph};
 use diesel_locks_harness::TempPostgres;
 
 use crate::support::{backend_pid, eventually, migrate};
@@ -25,6 +25,14 @@ pub(super) fn server() -> TempPostgres {
 
 pub(super) fn connect_to(server: &TempPostgres) -> PgConnection {
     PgConnection::establish(server.url()).unwrap()
+}
+
+/// The number of a name, for SQL.
+pub(super) fn number(name: &str) -> i64 {
+    match LockKey::named(name) {
+        LockKey::Single(number) => number,
+        key => panic!("{key}"),
+    }
 }
 
 pub(super) fn connect_as(server: &TempPostgres, role: &str) -> PgConnection {
@@ -47,7 +55,10 @@ impl Actor {
     }
 
     pub(super) fn of(server: &TempPostgres, role: &str, name: &str) -> Self {
-        let mut conn = connect_as(server, role);
+        Self::on(connect_as(server, role), name)
+    }
+
+    pub(super) fn on(mut conn: PgConnection, name: &str) -> Self {
         conn.batch_execute(&format!("SET application_name = '{name}'"))
             .unwrap();
         let pid = backend_pid(&mut conn);

@@ -5,6 +5,7 @@
 mod advisory;
 mod guards;
 mod harness;
+mod observe;
 mod tables;
 
 use std::thread;
@@ -15,7 +16,9 @@ use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
+use diesel_locks::lock_names;
 use diesel_locks_harness::TempPostgres;
+use diesel_migrations::MigrationHarness;
 
 use crate::support::{backend_pid, eventually, is_blocked, migrate};
 
@@ -27,7 +30,13 @@ pub(crate) fn server() -> TempPostgres {
     let server = TempPostgres::start().unwrap();
     let conn = &mut PgConnection::establish(server.url()).unwrap();
     migrate(conn);
+    conn.run_pending_migrations(lock_names::MIGRATIONS).unwrap();
     conn.batch_execute("CREATE ROLE nobody_special").unwrap();
+    conn.batch_execute(
+        "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock_shared(7, -7); \
+         PREPARE TRANSACTION 'prepared'",
+    )
+    .unwrap();
     server
 }
 
@@ -44,6 +53,7 @@ impl Tour<'_> {
         advisory::go(self);
         guards::go(self);
         tables::go(self);
+        observe::go(self);
         harness::go(self);
     }
 

@@ -1,0 +1,150 @@
+//! A look at a standby, which can write nothing.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel_locks::prelude::*;
+use diesel_locks::{LockMode, Spared, WaitGraph};
+use diesel_locks_harness::TempPostgres;
+use serial_test::parallel;
+
+use super::jam::{Actor, connect_to, number, server};
+use crate::support::eventually;
+use crate::support::server::{bindir, signal};
+
+/// A standby of a server, in its directory. It ends when it is dropped.
+struct Standby {
+    url: String,
+    process: Child,
+}
+
+impl Standby {
+    /// Nobody writes to the server meanwhile, so that a copy of its files is one of its data.
+    fn of(server: &TempPostgres) -> Self {
+        let bin = bindir(&mut connect_to(server));
+        let owner = fs::metadata(server.directory()).unwrap();
+        let command = |program: &str| {
+            let mut command = Command::new(bin.join(program));
+            command
+                .uid(owner.uid())
+                .gid(owner.gid())
+                .stdin(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.current_dir(server.directory());
+            command
+        };
+        connect_to(server).batch_execute("CHECKPOINT").unwrap();
+        let copied = Command::new("cp")
+            .args(["-a", "data", "standby"])
+            .current_dir(server.directory())
+            .status();
+        assert!(copied.unwrap().success());
+        let data = server.directory().join("standby");
+        fs::remove_file(data.join("postmaster.pid")).unwrap();
+        fs::write(data.join("standby.signal"), "").unwrap();
+        let primary = format!(
+            "host={} port=5432 user=postgres",
+            server.directory().display()
+        );
+        let process = command("postgres")
+            .args([
+                "-D",
+                "standby",
+                "-p",
+                "5433",
+                "-c",
+                "listen_addresses=",
+                "-k",
+            ])
+            .arg(server.directory())
+            .args([
+                "-c",
+                "max_connections=200",
+                "-c",
+                "max_prepared_transactions=20",
+            ])
+            .args([
+                "-c",
+                "shared_buffers=16MB",
+                "-c",
+                "dynamic_shared_memory_type=mmap",
+            ])
+            .args(["-c", "max_standby_streaming_delay=-1", "-c"])
+            .arg(format!("primary_conninfo={primary}"))
+            .spawn()
+            .unwrap();
+        let url = server.url().replace("port=5432", "port=5433");
+        let standby = Self { url, process };
+        eventually(|| PgConnection::establish(&standby.url).is_ok());
+        standby
+    }
+
+    fn connect(&self) -> PgConnection {
+        PgConnection::establish(&self.url).unwrap()
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        signal("-QUIT", &[self.process.id()]);
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+#[parallel]
+fn a_standby_shows_who_waits_for_its_recovery_and_for_each_other() {
+    let primary = server();
+    let standby = Standby::of(&primary);
+    let observer = &mut standby.connect();
+    let mut holder = standby.connect();
+    let actors = ["reader", "waiter"].map(|name| Actor::on(standby.connect(), name));
+    let [reader, waiter] = &actors;
+    let held = holder.advisory_lock("on a standby").unwrap();
+    waiter.waits(
+        observer,
+        &format!("SELECT pg_advisory_lock({})", number("on a standby")),
+    );
+    let locker = &mut connect_to(&primary);
+    locker.batch_execute("BEGIN; LOCK TABLE accounts").unwrap();
+    // A commit writes the log out, and the lock with it.
+    connect_to(&primary)
+        .batch_execute("SET synchronous_commit = on; CREATE TABLE flushed ()")
+        .unwrap();
+    eventually(|| {
+        let locks = observer.locks().unwrap();
+        locks.iter().any(|lock| {
+            lock.mode == LockMode::AccessExclusive && lock.object.to_string() == "public.accounts"
+        })
+    });
+    reader.waits(observer, "SELECT FROM accounts");
+
+    let graph = WaitGraph::load(observer).unwrap();
+    let kinds: Vec<_> = graph
+        .edges()
+        .map(|edge| (edge.waiter.pid, edge.blocker.backend_type.clone().unwrap()))
+        .collect();
+    assert!(
+        kinds.contains(&(reader.pid, "startup".to_owned())),
+        "{graph}"
+    );
+    assert!(
+        kinds.contains(&(waiter.pid, "client backend".to_owned())),
+        "{graph}"
+    );
+    assert!(
+        graph.to_string().contains("advisory lock \"on a standby\""),
+        "{graph}"
+    );
+    let ends = observer.terminate_blockers_of(reader.pid).unwrap();
+    assert_eq!(ends[0].spared, Some(Spared::ServerProcess));
+    locker.batch_execute("ROLLBACK").unwrap();
+    eventually(|| reader.rests());
+    drop(held);
+    eventually(|| waiter.rests());
+    drop(actors);
+}
