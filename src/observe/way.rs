@@ -19,7 +19,8 @@ use crate::SessionInfo;
 ///
 /// If words of the statement name relations, only those that hold a lock on one of these, or on
 /// what belongs to one: its indexes or its table, the tables at the other end of its foreign keys,
-/// its parents and partitions, and views of it. If that is nobody, all of them.
+/// its parents and partitions, views of it, and the tables of a view. If that is nobody, all of
+/// them.
 ///
 /// One round trip.
 pub(crate) fn in_the_way<C>(
@@ -79,7 +80,8 @@ struct Question {
 }
 
 /// The relations that were named, and what belongs to them: `parts` are partitions and views,
-/// `wholes` are parents.
+/// `wholes` are parents,
+/// and the tables of a view.
 const RELATED: &str = "\
     parts AS (SELECT oid FROM named UNION SELECT part FROM parts, LATERAL (\
     SELECT inhrelid AS part FROM pg_catalog.pg_inherits \
@@ -89,8 +91,14 @@ const RELATED: &str = "\
     WHERE refobjid OPERATOR(pg_catalog.=) parts.oid \
     AND refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
     AND classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass) AS below), \
-    wholes AS (SELECT oid FROM named UNION SELECT inhparent FROM wholes \
-    JOIN pg_catalog.pg_inherits ON inhrelid OPERATOR(pg_catalog.=) wholes.oid), \
+    wholes AS (SELECT oid FROM named UNION SELECT whole FROM wholes, LATERAL (\
+    SELECT inhparent AS whole FROM pg_catalog.pg_inherits \
+    WHERE inhrelid OPERATOR(pg_catalog.=) wholes.oid \
+    UNION ALL SELECT refobjid FROM pg_catalog.pg_rewrite JOIN pg_catalog.pg_depend \
+    ON objid OPERATOR(pg_catalog.=) pg_rewrite.oid \
+    WHERE ev_class OPERATOR(pg_catalog.=) wholes.oid \
+    AND refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+    AND classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass) AS above), \
     family AS (SELECT oid FROM parts UNION SELECT oid FROM wholes \
     UNION SELECT indrelid FROM named JOIN pg_catalog.pg_index \
     ON indexrelid OPERATOR(pg_catalog.=) named.oid), \
@@ -102,7 +110,8 @@ const RELATED: &str = "\
     UNION SELECT conrelid FROM family JOIN pg_catalog.pg_constraint \
     ON confrelid OPERATOR(pg_catalog.=) family.oid)";
 
-/// The beginning of what is held: the locks on relations that others hold here, but on the system's own and on temporary ones.
+/// The beginning of what is held: the locks on relations that others hold here, but on the
+/// system's own, on temporary ones, and on new ones that nobody else can see.
 /// Relations below 16384 are the system's.
 fn held() -> String {
     format!(
@@ -112,9 +121,9 @@ fn held() -> String {
          AND locktype OPERATOR(pg_catalog.=) 'relation' \
          AND database OPERATOR(pg_catalog.=) {HERE} \
          AND relation::pg_catalog.int8 OPERATOR(pg_catalog.>=) 16384 \
-         AND NOT EXISTS (SELECT FROM pg_catalog.pg_class \
+         AND EXISTS (SELECT FROM pg_catalog.pg_class \
          WHERE pg_class.oid OPERATOR(pg_catalog.=) relation \
-         AND relpersistence OPERATOR(pg_catalog.=) 't') \
+         AND relpersistence OPERATOR(pg_catalog.<>) 't') \
          AND NOT EXISTS (SELECT FROM diesel_locks_activity AS own \
          WHERE own.pid OPERATOR(pg_catalog.=) taken.pid \
          AND coalesce(own.leader_pid, own.pid) OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())"
@@ -159,3 +168,6 @@ impl Question {
         .load(conn)
     }
 }
+
+#[cfg(test)]
+mod tests;
