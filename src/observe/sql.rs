@@ -3,13 +3,14 @@
 //! The views `pg_locks` and `pg_stat_activity` are made of the same functions, and of tables that
 //! this does not need, so that no lock can hold it up but one of a whole catalogue.
 
-/// What the sessions do, all that the role may see.
+/// What the sessions do, all that the role may see, and one time that all ages are counted to.
 ///
 /// A transaction looks once and then sees the same for ever: so what it has seen is forgotten
 /// first, and only what depends on that is asked.
 pub(super) const ACTIVITY: &str = "\
-    diesel_locks_activity AS MATERIALIZED (SELECT activity.* \
-    FROM (SELECT pg_catalog.pg_stat_clear_snapshot() AS nothing OFFSET 0) AS forgotten, \
+    diesel_locks_activity AS MATERIALIZED (SELECT activity.*, asked_at \
+    FROM (SELECT pg_catalog.pg_stat_clear_snapshot() AS nothing, \
+    pg_catalog.clock_timestamp() AS asked_at OFFSET 0) AS forgotten, \
     LATERAL pg_catalog.pg_stat_get_activity(CASE WHEN nothing IS NULL THEN 0 END) AS activity)";
 
 /// All locks. `waitstart` is from PostgreSQL 14 on: where the function does not have it, the name
@@ -37,15 +38,16 @@ pub(super) const SESSIONS: &str = "\
     pg_catalog.pg_get_userbyid(usesysid)::pg_catalog.text AS \"user\", \
     pg_catalog.host(client_addr) AS client, datname::pg_catalog.text AS database, backend_type, \
     state, CASE WHEN query OPERATOR(pg_catalog.<>) '' AND backend_type IS NOT NULL THEN query END \
-    AS query, pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) \
+    AS query, asked_at OPERATOR(pg_catalog.-) \
     coalesce(xact_start, state_change, backend_start) AS age, backend_start, \
-    leader_pid AS leader, query_start \
+    leader_pid AS leader, query_start, asked_at \
     FROM diesel_locks_activity LEFT JOIN pg_catalog.pg_database \
     ON pg_database.oid OPERATOR(pg_catalog.=) datid \
     UNION ALL SELECT 0, gid, NULL, pg_catalog.pg_get_userbyid(ownerid)::pg_catalog.text, NULL, \
     datname::pg_catalog.text, NULL, NULL, NULL, \
-    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) prepared, NULL, NULL, NULL \
-    FROM diesel_locks_prepared LEFT JOIN pg_catalog.pg_database \
+    asked_at OPERATOR(pg_catalog.-) prepared, NULL, NULL, NULL, asked_at \
+    FROM (SELECT asked_at FROM diesel_locks_activity LIMIT 1) AS activity, \
+    diesel_locks_prepared LEFT JOIN pg_catalog.pg_database \
     ON pg_database.oid OPERATOR(pg_catalog.=) dbid)";
 
 /// The columns of a `SessionInfo`.
@@ -74,7 +76,7 @@ pub(super) const LOCKS: &str = "\
     locks.relation AS relation_oid, page, tuple AS \"row\", virtualxid, \
     transactionid::pg_catalog.text::bigint AS transactionid, classid AS class, objid AS object, \
     objsubid AS subobject, mode, granted, fastpath AS fast_path, CASE WHEN NOT granted THEN \
-    pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) coalesce(waitstart, query_start) END \
+    asked_at OPERATOR(pg_catalog.-) coalesce(waitstart, query_start) END \
     AS waiting FROM (SELECT taken.locktype, taken.virtualxid, taken.transactionid, \
     taken.classid, taken.objid, taken.objsubid, taken.pid, taken.mode, taken.granted, \
     taken.fastpath, taken.waitstart, prepared.gid, coalesce(taken.database, tuples.database) \
