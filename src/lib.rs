@@ -310,6 +310,41 @@
 //! Guards are counted in the one place that a connection has for instrumentation. An
 //! instrumentation of the application's own goes beside it by [`set_instrumentation`].
 //!
+//! # Who is in the way
+//!
+//! [`ObserveExt`] shows who holds which lock and who waits for whom, by name where names are known,
+//! and ends whoever is in the way; [`ObserveDsl`] asks the same by Diesel's own DSL, and
+//! [`LockError::holders`] is for a lock that was just refused. A [`WaitGraph`] is all waits of a server
+//! at once.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockNames, WaitGraph, prelude::*};
+//! use diesel_locks_harness::TestDatabase;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! # let mut conn = PgConnection::establish(database.url())?;
+//! # let mut other = PgConnection::establish(database.url())?;
+//! let leader = other.advisory_lock("gold_leader")?;
+//! if let Err(refused) = conn.advisory_lock_nowait("gold_leader").map(drop) {
+//!     let holders = refused.holders(&mut conn)?;
+//!     assert_eq!(holders[0].state.as_deref(), Some("idle"));
+//! }
+//! LockNames::new(["silver_leader"]); // what other processes lock, by name
+//! for lock in conn.locks()? {
+//!     println!("{lock}");
+//! }
+//! println!("{}", WaitGraph::load(&mut conn)?);
+//! # leader.release()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `watch`, [`OnWaitExt::on_wait`] tells what a connection waits for while it does,
+//! and [`Prioritized`] ends whoever is in its way for too long. With the feature `migrations`,
+//! [`lock_names::MIGRATIONS`] keeps names in the database, for psql.
+//!
 //! # Long work
 //!
 //! A session may end while its holder does something else than queries. With the feature `watch`,
@@ -361,7 +396,8 @@
 //! | feature | adds |
 //! |---|---|
 //! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`], [`PooledGuard`] |
-//! | `watch` | [`OwnedAdvisoryLockGuard::watch`] |
+//! | `watch` | [`OwnedAdvisoryLockGuard::watch`], [`OnWaitExt`], [`Prioritized`] |
+//! | `migrations` | [`lock_names::MIGRATIONS`] |
 //! | `interop` | [`LockKey::sqlx`], [`LockKey::django_pglock`], [`LockKey::ruby_with_advisory_lock`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -452,6 +488,9 @@ mod pages {
 
     #[doc = include_str!("../docs/pools.md")]
     struct Pools;
+
+    #[doc = include_str!("../docs/operations.md")]
+    struct Operations;
 
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;

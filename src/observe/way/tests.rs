@@ -109,7 +109,6 @@ fn a_young_transaction_was_not_in_the_way_and_the_oldest_is_the_first() {
     let (first, second) = (found[0].age.unwrap(), found[1].age.unwrap());
     assert!(first > second);
     assert_eq!(names(found), ["old", "young"]);
-    // Both are older now than the second was, and the first was older than that by the difference.
     let between = in_the_way(&mut conn, &named, Duration::from_secs(3_600)).unwrap();
     assert_eq!(between, []);
     conn.batch_execute("BEGIN; LOCK TABLE accounts IN SHARE MODE")
