@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
@@ -75,26 +77,21 @@ impl LockNames {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let mut rows: Vec<_> = self
-            .0
-            .iter()
+        // The last name of a key counts, as one statement may write it once.
+        let rows: BTreeMap<_, _> = (self.0.iter())
             .map(|(key, name)| (key.in_pg_locks(), name.as_str()))
             .collect();
-        // The last name of a key counts; one statement may write it once.
-        rows.reverse();
-        rows.sort_by_key(|(key, _)| *key);
-        rows.dedup_by_key(|(key, _)| *key);
-        let part =
-            |of: fn(&((u32, u32, i16), &str)) -> u32| rows.iter().map(of).collect::<Vec<_>>();
-        let spaces: Vec<i16> = rows.iter().map(|(key, _)| key.2).collect();
-        let names: Vec<&str> = rows.iter().map(|(_, name)| *name).collect();
+        let classes: Vec<u32> = rows.keys().map(|(class, _, _)| *class).collect();
+        let objects: Vec<u32> = rows.keys().map(|(_, object, _)| *object).collect();
+        let spaces: Vec<i16> = rows.keys().map(|(_, _, space)| *space).collect();
+        let names: Vec<&str> = rows.into_values().collect();
         sql::<Bool>(
             "INSERT INTO diesel_locks.lock_names (classid, objid, objsubid, name) \
              SELECT * FROM ROWS FROM (pg_catalog.unnest(",
         )
-        .bind::<Array<Oid>, _>(part(|(key, _)| key.0))
+        .bind::<Array<Oid>, _>(classes)
         .sql("), pg_catalog.unnest(")
-        .bind::<Array<Oid>, _>(part(|(key, _)| key.1))
+        .bind::<Array<Oid>, _>(objects)
         .sql("), pg_catalog.unnest(")
         .bind::<Array<SmallInt>, _>(spaces)
         .sql("), pg_catalog.unnest(")
