@@ -372,6 +372,8 @@ mod english;
 mod error;
 mod key;
 mod lock_timeout;
+#[cfg(feature = "migrations")]
+mod migrate;
 mod names;
 mod observe;
 #[cfg(feature = "r2d2")]
@@ -395,6 +397,11 @@ pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
+#[cfg(feature = "migrations")]
+pub use migrate::{
+    Blocks, Direction, DryRun, LeftoverIndex, LibraryMigrations, LockTaken, LockedHarness,
+    MigrateError, MigrationEvent, MigrationLock, MigrationReport, Touched, Tried,
+};
 pub use observe::SessionInfo;
 #[cfg(feature = "r2d2")]
 pub use pool::{LockAwareManager, PoolLockExt, PooledGuard};
