@@ -5,10 +5,15 @@ mod event;
 mod harness;
 mod held;
 mod index;
+mod inside;
 mod ledger;
 mod library;
 mod lock;
 mod outside;
+mod pending;
+mod run;
+mod settings;
+mod waiting;
 mod words;
 
 pub use self::dry_run::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};

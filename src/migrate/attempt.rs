@@ -12,9 +12,9 @@ use super::error::{Boxed, MigrateError, condition};
 use super::event::{Direction, MigrationEvent};
 use super::held::Held;
 use super::ledger::Ledger;
-use super::lock::MigrationLock;
+use super::settings::Settings;
 use super::words;
-use crate::{Condition, LockError, SessionInfo, lock_timeout, observe, slot};
+use crate::{Condition, LockError, SessionInfo, observe, slot};
 
 /// What one attempt failed for.
 pub(super) enum Failure {
@@ -37,7 +37,7 @@ impl From<Error> for Failure {
 
 /// A migration that is being run, with what it is run by.
 pub(super) struct Attempt<'a, 'p> {
-    pub(super) lock: &'a MigrationLock<'p>,
+    pub(super) settings: &'a Settings<'p>,
     pub(super) ledger: &'a Ledger,
     pub(super) migration: &'a dyn Migration<Pg>,
     pub(super) direction: Direction,
@@ -50,57 +50,6 @@ impl Attempt<'_, '_> {
 
     pub(super) fn version(&self) -> MigrationVersion<'static> {
         self.migration.name().version().as_owned()
-    }
-
-    /// Runs the migration, and again as often as it is worth it.
-    pub(super) fn run<C>(
-        &self,
-        held: &mut Held<'_, C>,
-    ) -> Result<MigrationVersion<'static>, MigrateError>
-    where
-        C: LoadConnection<Backend = Pg> + 'static,
-    {
-        self.lock.tell(MigrationEvent::Began {
-            migration: self.name(),
-            direction: self.direction,
-        });
-        let begun = Instant::now();
-        if self.migration.metadata().run_in_transaction() {
-            self.in_transactions(held, begun)?;
-        } else {
-            self.outside(held, begun)?;
-        }
-        self.lock.tell(MigrationEvent::Done {
-            migration: self.name(),
-            direction: self.direction,
-            took: begun.elapsed(),
-        });
-        Ok(self.version())
-    }
-
-    fn in_transactions<C>(&self, held: &mut Held<'_, C>, begun: Instant) -> Result<(), MigrateError>
-    where
-        C: LoadConnection<Backend = Pg> + 'static,
-    {
-        for attempt in 1.. {
-            let mut sent = None;
-            let done = held.transaction(|conn| {
-                let limits = (self.lock.lock_timeout, self.lock.statement_timeout);
-                lock_timeout::limited(conn, limits, |conn| {
-                    let (done, statements) = self.carry_out(conn);
-                    sent = statements;
-                    done?;
-                    self.note_the_version(conn).map_err(Failure::from)
-                })
-            });
-            let source = match done {
-                Ok(()) => return Ok(()),
-                Err(Failure::Lock(error)) => return Err(error.into()),
-                Err(Failure::Migration(source)) => source,
-            };
-            self.try_again_after(held, attempt, begun, source, sent.as_deref())?;
-        }
-        Ok(())
     }
 
     /// Carries out what the migration says, and gives the statements that it has sent, as far as
@@ -149,9 +98,9 @@ impl Attempt<'_, '_> {
             // In the caller's transaction it is that which has to be run again.
             condition => condition.is_retryable() && !held.is_in_transaction(),
         });
-        match self.lock.attempts.pause_after(attempt, begun) {
+        match self.settings.attempts.pause_after(attempt, begun) {
             Some(pause) if is_worth_it => {
-                self.lock.tell(MigrationEvent::Refused {
+                self.settings.tell(&MigrationEvent::Refused {
                     migration: self.name(),
                     attempt,
                     error: source.to_string(),
@@ -177,7 +126,7 @@ impl Attempt<'_, '_> {
         C: LoadConnection<Backend = Pg>,
     {
         let names = words::names(sent.into_iter().flatten().map(|sql| &**sql));
-        let waited = self.lock.lock_timeout.unwrap_or(Duration::ZERO);
+        let waited = self.settings.lock_timeout.unwrap_or(Duration::ZERO);
         // What the attempt failed for counts more than why nobody could be found.
         observe::in_the_way(conn, &names, waited).unwrap_or_default()
     }

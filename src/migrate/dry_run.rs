@@ -15,7 +15,8 @@ use super::attempt::{Attempt, Failure};
 use super::error::MigrateError;
 use super::event::Direction;
 use super::ledger::Ledger;
-use super::lock::{MigrationLock, pending};
+use super::lock::MigrationLock;
+use super::pending::pending;
 use super::words;
 use crate::{LockError, lock_timeout, transaction};
 
@@ -140,7 +141,7 @@ impl Attempt<'_, '_> {
         let begun = Instant::now();
         let mut sent = None;
         let done = conn.transaction::<_, Failure, _>(|conn| {
-            let limits = (self.lock.lock_timeout, self.lock.statement_timeout);
+            let limits = (self.settings.lock_timeout, self.settings.statement_timeout);
             lock_timeout::limited(conn, limits, |conn| {
                 let (done, statements) = self.carry_out(conn);
                 sent = statements;

@@ -36,6 +36,10 @@ pub enum MigrationEvent {
         migration: String,
         /// Whether it is applied or reverted.
         direction: Direction,
+        /// Its number among those that are run, counted from 1.
+        number: usize,
+        /// How many they are.
+        of: usize,
     },
     /// An attempt at a migration failed for a lock, and another one follows.
     #[non_exhaustive]
@@ -103,12 +107,16 @@ impl fmt::Display for MigrationEvent {
             Self::NothingToDo => f.write_str("no migration is pending"),
             Self::Began {
                 migration,
-                direction: Direction::Up,
-            } => write!(f, "running migration {migration}"),
-            Self::Began {
-                migration,
-                direction: Direction::Down,
-            } => write!(f, "reverting migration {migration}"),
+                direction,
+                number,
+                of,
+            } => {
+                let doing = match direction {
+                    Direction::Up => "running",
+                    Direction::Down => "reverting",
+                };
+                write!(f, "{doing} migration {number} of {of}: {migration}")
+            }
             Self::Refused {
                 migration,
                 attempt,

@@ -20,9 +20,31 @@ pub struct LockedHarness<'c, 'p, C> {
     conn: &'c mut C,
 }
 
-impl<'c, 'p, C> LockedHarness<'c, 'p, C> {
-    pub(super) fn new(lock: MigrationLock<'p>, conn: &'c mut C) -> Self {
-        Self { lock, conn }
+impl<'p> MigrationLock<'p> {
+    /// A [`MigrationHarness`](diesel_migrations::MigrationHarness) whose methods take the lock, for
+    /// code that is written against Diesel's trait.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_locks::MigrationLock;
+    /// use diesel_locks_harness::TestDatabase;
+    /// use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+    ///
+    /// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # let database = TestDatabase::new()?;
+    /// let mut conn = PgConnection::establish(database.url())?;
+    /// // It was: conn.run_pending_migrations(MIGRATIONS)?;
+    /// MigrationLock::new().harness(&mut conn).run_pending_migrations(MIGRATIONS)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn harness<C>(self, conn: &mut C) -> LockedHarness<'_, 'p, C>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        LockedHarness { lock: self, conn }
     }
 }
 

@@ -1,8 +1,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
@@ -11,27 +10,85 @@ use diesel::pg::Pg;
 use super::attempt::Attempt;
 use super::error::MigrateError;
 use super::event::{Direction, MigrationEvent};
-use super::harness::LockedHarness;
 use super::held::Held;
 use super::ledger::{self, Ledger, Place};
-use crate::{AdvisoryLock, AdvisoryLockExt, Retry, SessionInfo, observe, transaction};
+use super::pending::{applied, pending};
+use super::settings::Settings;
+use super::waiting::Waiting;
+use crate::{AdvisoryLockExt, Retry, transaction};
 
-type Report<'p> = dyn FnMut(&MigrationEvent) + 'p;
-
-/// Runs migrations under a lock, so that N instances of a service can start at once: one of them
-/// migrates, and the others wait, and find nothing left to do.
+/// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one
+/// of them migrates, and the others wait, and find nothing left to do.
 ///
-/// TODO docs
+/// For every synchronous connection to PostgreSQL, with the feature `migrations`. The lock is an
+/// advisory one of the session, on the connection that migrates. It is taken by trying again and
+/// again, never by waiting in the server: whoever waits there has a snapshot, for whose end
+/// `CREATE INDEX CONCURRENTLY` waits. Which migrations are pending is read under the lock.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use diesel::prelude::*;
+/// use diesel_locks::MigrationLock;
+/// use diesel_locks_harness::TestDatabase;
+/// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+///
+/// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = TestDatabase::new()?;
+/// let mut conn = PgConnection::establish(database.url())?;
+/// let done = MigrationLock::new()
+///     .timeout(Duration::from_secs(60))
+///     .lock_timeout(Duration::from_millis(50))
+///     .on_progress(|event| println!("{event}"))
+///     .run_pending(&mut conn, MIGRATIONS)?;
+/// assert_eq!(done.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Waiting for tables
+///
+/// An `ALTER TABLE` that waits for one long transaction has everybody else wait behind it. With
+/// [`lock_timeout`](Self::lock_timeout) a migration gives up after that long, takes back what it
+/// has done, and is tried again after a pause in which traffic flows. Each attempt that fails says
+/// who was in the way. A migration takes its locks one after the other, so one with few
+/// statements holds up others least.
+///
+/// # Outside a transaction
+///
+/// What runs outside a transaction, as `CREATE INDEX CONCURRENTLY` must, has the session's own
+/// limits: it holds up nobody while it waits, and a limit would leave an invalid index. It is tried
+/// again only if the first lock of its only statement was refused.
+///
+/// While it runs, a table beside that of Diesel's versions, `__begun__diesel_schema_migrations`,
+/// keeps a note of it. If it is interrupted, the next run finds the note. An index that is invalid
+/// is [`MigrateError::LeftoverIndex`], or is dropped: see
+/// [`drop_invalid_indexes`](Self::drop_invalid_indexes). If the one index of the migration was
+/// finished, but not recorded, it is recorded.
+///
+/// # Transactions
+///
+/// In an open transaction, the lock is one of the transaction, so that nobody else begins before
+/// the commit; each migration is run in a savepoint, and what fails leaves the transaction usable.
+///
+/// # Pools
+///
+/// On a pooled connection the lock is let go before the method returns. Through a pooler in
+/// transaction mode it cannot be kept: what can be noticed of that is
+/// [`LockError::SharedSession`](crate::LockError::SharedSession), `SessionChanged` or `NotHeld`
+/// before the next migration begins. Migrate on a direct connection.
+///
+/// # Round trips
+///
+/// Beside those of the migrations: three for the lock, one for its release, three for the versions,
+/// and four for each migration, two more if it has a limit. Outside a transaction about twelve.
 #[must_use = "nothing is run before one of the methods that take a connection"]
 pub struct MigrationLock<'p> {
     name: String,
     ledger: String,
-    timeout: Option<Duration>,
-    pub(super) lock_timeout: Option<Duration>,
-    pub(super) statement_timeout: Option<Duration>,
-    pub(super) attempts: Retry,
-    pub(super) drop_invalid_indexes: bool,
-    report: RefCell<Box<Report<'p>>>,
+    pub(super) settings: Settings<'p>,
 }
 
 impl<'p> MigrationLock<'p> {
@@ -41,18 +98,20 @@ impl<'p> MigrationLock<'p> {
         Self {
             name: String::new(),
             ledger: ledger::DIESEL.to_owned(),
-            timeout: Some(Duration::from_secs(600)),
-            lock_timeout: None,
-            statement_timeout: None,
-            attempts: Retry::new()
-                .attempts(100)
-                .backoff(Duration::from_millis(50), Duration::from_secs(2)),
-            drop_invalid_indexes: false,
-            report: RefCell::new(Box::new(|_| ())),
+            settings: Settings::default(),
         }
     }
 
-    /// The lock of one application, where several in one database have migrations of their own.
+    /// The lock of one application, where several in one database have migrations of their own, and
+    /// need not wait for each other.
+    ///
+    /// Its name is `migrations of DATABASE: NAME`, and without this `migrations of DATABASE`. The
+    /// key is that of [`LockKey::named`](crate::LockKey::named), so that psql can take it too:
+    ///
+    /// ```sql
+    /// SELECT pg_try_advisory_lock(('x' || encode(substr(sha256(convert_to(
+    ///     'migrations of ' || current_database(), 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint)
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -64,41 +123,55 @@ impl<'p> MigrationLock<'p> {
         self
     }
 
-    /// How long to wait for the lock, at most; `None` is without a limit.
+    /// How long to wait for the lock, at most: ten minutes, unless this says otherwise. `None` is
+    /// without a limit.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeout = timeout.into();
+        self.settings.timeout = timeout.into();
         self
     }
 
     /// Runs each migration that is in a transaction with PostgreSQL's [`lock_timeout`] at
-    /// `timeout`.
+    /// `timeout`, which is for each lock that it waits for, and again if that is over. Afterwards
+    /// the setting is as it was.
+    ///
+    /// [`lock_timeout`]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
-        self.lock_timeout = Some(timeout);
+        self.settings.lock_timeout = Some(timeout);
         self
     }
 
-    /// Runs each migration that is in a transaction with PostgreSQL's `statement_timeout` at
-    /// `timeout`.
+    /// Runs each migration that is in a transaction with PostgreSQL's [`statement_timeout`] at
+    /// `timeout`. A migration that takes longer fails, and is not tried again. Afterwards the setting
+    /// is as it was.
+    ///
+    /// [`statement_timeout`]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
-        self.statement_timeout = Some(timeout);
+        self.settings.statement_timeout = Some(timeout);
         self
     }
 
-    /// How often a migration is tried.
+    /// How often, and how soon, a migration is tried again that was refused a lock, or was ended to
+    /// resolve a deadlock: 100 times with pauses of up to two seconds, unless this says otherwise.
     pub fn attempts(mut self, attempts: Retry) -> Self {
-        self.attempts = attempts;
+        self.settings.attempts = attempts;
         self
     }
 
-    /// Whether an index that an interrupted migration has left is dropped.
+    /// Whether an index that an interrupted migration has left is dropped, by
+    /// `DROP INDEX CONCURRENTLY`, and the migration run again.
+    ///
+    /// Only what is in the way of that migration is dropped: an index that it names and that is
+    /// invalid, while nobody is building it; and, where a migration of several statements was
+    /// interrupted, the index that the next run finds there already and that was not there before it
+    /// began.
     pub fn drop_invalid_indexes(mut self, drop: bool) -> Self {
-        self.drop_invalid_indexes = drop;
+        self.settings.drop_invalid_indexes = drop;
         self
     }
 
     /// Tells `report` what happens. A second call takes the place of the first.
     pub fn on_progress(mut self, report: impl FnMut(&MigrationEvent) + 'p) -> Self {
-        self.report = RefCell::new(Box::new(report));
+        self.settings.report = RefCell::new(Box::new(report));
         self
     }
 
@@ -111,6 +184,14 @@ impl<'p> MigrationLock<'p> {
     }
 
     /// Applies all migrations that are pending, in their order, and gives their versions.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Timeout`]: the lock was not granted in time; nothing was changed.
+    /// [`MigrateError::Lock`]: it could not be taken, or was lost; the migrations before are applied.
+    /// [`MigrateError::Failed`], [`MigrateError::LeftoverIndex`]: a migration failed; those before it
+    /// are applied.
+    /// [`MigrateError::Unreadable`]: the source has failed; nothing was changed.
     pub fn run_pending<C, S>(
         &self,
         conn: &mut C,
@@ -122,11 +203,15 @@ impl<'p> MigrationLock<'p> {
     {
         self.locked(conn, |held, ledger| {
             let pending = pending(held.conn(), ledger, &migrations)?;
-            self.run_all(held, ledger, pending.iter().map(|m| &**m), Direction::Up)
+            self.run_all(held, ledger, &by_reference(&pending), Direction::Up)
         })
     }
 
     /// Applies the first migration that is pending.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::NoMigration`]: none is pending. Those of [`run_pending`](Self::run_pending).
     pub fn run_next<C, S>(
         &self,
         conn: &mut C,
@@ -138,12 +223,15 @@ impl<'p> MigrationLock<'p> {
     {
         self.locked(conn, |held, ledger| {
             let pending = pending(held.conn(), ledger, &migrations)?;
-            let next = pending.first().ok_or(MigrateError::NoMigration)?;
-            self.attempt(ledger, next, Direction::Up).run(held)
+            self.run_one(held, ledger, &pending, Direction::Up)
         })
     }
 
     /// Applies this one migration, unless it is applied already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_pending`](Self::run_pending).
     pub fn run_migration<C>(
         &self,
         conn: &mut C,
@@ -157,6 +245,10 @@ impl<'p> MigrationLock<'p> {
     }
 
     /// Reverts this one migration, unless it is not applied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_pending`](Self::run_pending).
     pub fn revert_migration<C>(
         &self,
         conn: &mut C,
@@ -170,6 +262,11 @@ impl<'p> MigrationLock<'p> {
     }
 
     /// Reverts the migration that was applied last, by its version.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::NoMigration`]: none is applied. [`MigrateError::UnknownVersion`]: the source does
+    /// not have it. Those of [`run_pending`](Self::run_pending).
     pub fn revert_last<C, S>(
         &self,
         conn: &mut C,
@@ -181,12 +278,16 @@ impl<'p> MigrationLock<'p> {
     {
         self.locked(conn, |held, ledger| {
             let applied = applied(held.conn(), ledger, &migrations)?;
-            let last = applied.first().ok_or(MigrateError::NoMigration)?;
-            self.attempt(ledger, last, Direction::Down).run(held)
+            self.run_one(held, ledger, &applied, Direction::Down)
         })
     }
 
     /// Reverts all migrations that are applied, the last one first.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::UnknownVersion`]: the source does not have one of them; none was reverted. Those
+    /// of [`run_pending`](Self::run_pending).
     pub fn revert_all<C, S>(
         &self,
         conn: &mut C,
@@ -198,16 +299,8 @@ impl<'p> MigrationLock<'p> {
     {
         self.locked(conn, |held, ledger| {
             let applied = applied(held.conn(), ledger, &migrations)?;
-            self.run_all(held, ledger, applied.iter().map(|m| &**m), Direction::Down)
+            self.run_all(held, ledger, &by_reference(&applied), Direction::Down)
         })
-    }
-
-    /// A [`MigrationHarness`](diesel_migrations::MigrationHarness) whose methods take the lock.
-    pub fn harness<C>(self, conn: &mut C) -> LockedHarness<'_, 'p, C>
-    where
-        C: LoadConnection<Backend = Pg> + 'static,
-    {
-        LockedHarness::new(self, conn)
     }
 
     /// Those of `migrations` that are not applied or reverted yet, in the order given.
@@ -226,28 +319,55 @@ impl<'p> MigrationLock<'p> {
             let is_done = |migration: &dyn Migration<Pg>| {
                 applied.contains(&migration.name().version()) == (direction == Direction::Up)
             };
-            let left = migrations.iter().copied().filter(|&m| !is_done(m));
-            self.run_all(held, ledger, left, direction)
+            let left: Vec<_> = migrations
+                .iter()
+                .copied()
+                .filter(|&m| !is_done(m))
+                .collect();
+            self.run_all(held, ledger, &left, direction)
         })
     }
 
-    fn run_all<'m, C>(
+    fn run_all<C>(
         &self,
         held: &mut Held<'_, C>,
         ledger: &Ledger,
-        migrations: impl Iterator<Item = &'m (dyn Migration<Pg> + 'm)>,
+        migrations: &[&dyn Migration<Pg>],
         direction: Direction,
     ) -> Result<Vec<MigrationVersion<'static>>, MigrateError>
     where
         C: LoadConnection<Backend = Pg> + 'static,
     {
-        let done = migrations
-            .map(|migration| self.attempt(ledger, migration, direction).run(held))
-            .collect::<Result<Vec<_>, _>>()?;
-        if done.is_empty() {
-            self.tell(MigrationEvent::NothingToDo);
+        if migrations.is_empty() {
+            self.settings.tell(&MigrationEvent::NothingToDo);
         }
-        Ok(done)
+        (migrations.iter().enumerate())
+            .map(|(at, &migration)| {
+                self.settings.tell(&MigrationEvent::Began {
+                    migration: migration.name().to_string(),
+                    direction,
+                    number: at + 1,
+                    of: migrations.len(),
+                });
+                self.attempt(ledger, migration, direction).run(held)
+            })
+            .collect()
+    }
+
+    /// The first of `migrations`.
+    fn run_one<C>(
+        &self,
+        held: &mut Held<'_, C>,
+        ledger: &Ledger,
+        migrations: &[Box<dyn Migration<Pg>>],
+        direction: Direction,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let first = by_reference(&migrations[..migrations.len().min(1)]);
+        let done = self.run_all(held, ledger, &first, direction)?;
+        done.into_iter().next().ok_or(MigrateError::NoMigration)
     }
 
     pub(super) fn attempt<'a>(
@@ -257,17 +377,10 @@ impl<'p> MigrationLock<'p> {
         direction: Direction,
     ) -> Attempt<'a, 'p> {
         Attempt {
-            lock: self,
+            settings: &self.settings,
             ledger,
             migration,
             direction,
-        }
-    }
-
-    pub(super) fn tell(&self, event: MigrationEvent) {
-        // Nobody is told of what a report does itself.
-        if let Ok(mut report) = self.report.try_borrow_mut() {
-            report(&event);
         }
     }
 
@@ -286,7 +399,7 @@ impl<'p> MigrationLock<'p> {
         let place = Place::of(conn)?;
         let ledger = Ledger::new(&self.ledger, &place);
         let is_open = transaction::depth(conn)?.is_some();
-        let mut wait = Waiting::begin(self, key_name(&place.database, &self.name));
+        let mut wait = Waiting::begin(&self.settings, key_name(&place.database, &self.name));
         loop {
             if is_open {
                 if conn.try_advisory_xact_lock(wait.lock)? {
@@ -316,11 +429,11 @@ impl fmt::Debug for MigrationLock<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MigrationLock")
             .field("name", &self.name)
-            .field("timeout", &self.timeout)
-            .field("lock_timeout", &self.lock_timeout)
-            .field("statement_timeout", &self.statement_timeout)
-            .field("attempts", &self.attempts)
-            .field("drop_invalid_indexes", &self.drop_invalid_indexes)
+            .field("timeout", &self.settings.timeout)
+            .field("lock_timeout", &self.settings.lock_timeout)
+            .field("statement_timeout", &self.settings.statement_timeout)
+            .field("attempts", &self.settings.attempts)
+            .field("drop_invalid_indexes", &self.settings.drop_invalid_indexes)
             .finish_non_exhaustive()
     }
 }
@@ -333,110 +446,6 @@ fn key_name(database: &str, name: &str) -> String {
     }
 }
 
-/// The migrations that are not applied, in their order.
-pub(super) fn pending<C, S>(
-    conn: &mut C,
-    ledger: &Ledger,
-    source: &S,
-) -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError>
-where
-    C: LoadConnection<Backend = Pg>,
-    S: MigrationSource<Pg>,
-{
-    ledger.ensure(conn)?;
-    let applied = ledger.applied(conn)?;
-    let mut pending = source.migrations().map_err(MigrateError::Unreadable)?;
-    pending.retain(|migration| !applied.contains(&migration.name().version()));
-    pending.sort_unstable_by(|a, b| a.name().version().cmp(&b.name().version()));
-    Ok(pending)
-}
-
-/// The migrations that are applied, the last one first.
-fn applied<C, S>(
-    conn: &mut C,
-    ledger: &Ledger,
-    source: &S,
-) -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError>
-where
-    C: LoadConnection<Backend = Pg>,
-    S: MigrationSource<Pg>,
-{
-    let mut known = source.migrations().map_err(MigrateError::Unreadable)?;
-    let versions = ledger.applied(conn)?;
-    (versions.into_iter())
-        .map(|version| {
-            let at = known.iter().position(|m| m.name().version() == version);
-            at.map(|at| known.swap_remove(at))
-                .ok_or(MigrateError::UnknownVersion { version })
-        })
-        .collect()
-}
-
-/// How long after a report of one holder the next one follows.
-const REPORTS: Duration = Duration::from_secs(5);
-
-/// A wait for the lock.
-struct Waiting<'a, 'p> {
-    by: &'a MigrationLock<'p>,
-    lock: AdvisoryLock,
-    begun: Instant,
-    attempt: u32,
-    told: Option<(Instant, Vec<i32>)>,
-}
-
-impl<'a, 'p> Waiting<'a, 'p> {
-    fn begin(by: &'a MigrationLock<'p>, name: String) -> Self {
-        Self {
-            by,
-            lock: AdvisoryLock::exclusive(name),
-            begun: Instant::now(),
-            attempt: 0,
-            told: None,
-        }
-    }
-
-    /// Lets some time pass after a refusal, or fails if all of it has.
-    fn pause<C>(&mut self, conn: &mut C) -> Result<(), MigrateError>
-    where
-        C: LoadConnection<Backend = Pg>,
-    {
-        let holders = observe::holders(conn, self.lock.key())?;
-        self.attempt = self.attempt.saturating_add(1);
-        let polls = Retry::new().backoff(Duration::from_millis(10), Duration::from_millis(500));
-        let mut pause = polls.pause(self.attempt);
-        if let Some(timeout) = self.by.timeout {
-            let left = timeout.saturating_sub(self.begun.elapsed());
-            if left.is_zero() {
-                return Err(MigrateError::Timeout {
-                    lock: self.lock,
-                    after: timeout,
-                    holders,
-                });
-            }
-            pause = pause.min(left);
-        }
-        self.tell_of(holders);
-        thread::sleep(pause);
-        Ok(())
-    }
-
-    fn tell_of(&mut self, holders: Vec<SessionInfo>) {
-        let pids: Vec<i32> = holders.iter().map(|holder| holder.pid).collect();
-        if (self.told.as_ref()).is_some_and(|(at, told)| at.elapsed() < REPORTS && *told == pids) {
-            return;
-        }
-        self.by.tell(MigrationEvent::Waiting {
-            lock: self.lock,
-            holders,
-            waited: self.begun.elapsed(),
-        });
-        self.told = Some((Instant::now(), pids));
-    }
-
-    fn is_over(&self) {
-        self.by.tell(MigrationEvent::Locked {
-            lock: self.lock,
-            waited: self.begun.elapsed(),
-        });
-    }
+fn by_reference(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<&dyn Migration<Pg>> {
+    migrations.iter().map(|migration| &**migration).collect()
 }

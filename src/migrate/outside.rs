@@ -76,7 +76,7 @@ impl Attempt<'_, '_> {
                 };
                 if was_done {
                     self.record(held)?;
-                    self.lock.tell(MigrationEvent::Recovered {
+                    self.settings.tell(&MigrationEvent::Recovered {
                         migration: self.name(),
                     });
                     return Ok(());
@@ -92,12 +92,12 @@ impl Attempt<'_, '_> {
                 }
                 return Err(self.failed(attempt, source));
             }
-            if !self.lock.drop_invalid_indexes {
+            if !self.settings.drop_invalid_indexes {
                 return Err(self.left(&leftovers, source));
             }
             for index in &leftovers {
                 index::drop_concurrently(held.conn(), index)?;
-                self.lock.tell(MigrationEvent::DroppedIndex {
+                self.settings.tell(&MigrationEvent::DroppedIndex {
                     index: index.leftover(),
                 });
             }
