@@ -336,6 +336,28 @@
 //! # }
 //! ```
 //!
+//! # Migrations
+//!
+//! With the feature `migrations`, [`MigrationLock`] runs Diesel's migrations under a lock, so that N
+//! instances can start at once, and has them wait for their tables briefly and often, so that
+//! traffic goes on.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_locks::MigrationLock;
+//! use diesel_locks_harness::TestDatabase;
+//! use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+//!
+//! const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! let mut conn = PgConnection::establish(database.url())?;
+//! MigrationLock::new().run_pending(&mut conn, MIGRATIONS)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Tests
 //!
 //! The crate `diesel_locks_harness` is for a project's dev-dependencies. Its `Contention` lets real
@@ -362,6 +384,7 @@
 //! |---|---|
 //! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`], [`PooledGuard`] |
 //! | `watch` | [`OwnedAdvisoryLockGuard::watch`] |
+//! | `migrations` | [`MigrationLock`], [`LibraryMigrations`] |
 //! | `interop` | [`LockKey::sqlx`], [`LockKey::django_pglock`], [`LockKey::ruby_with_advisory_lock`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -443,6 +466,9 @@ mod pages {
 
     #[doc = include_str!("../docs/pools.md")]
     struct Pools;
+
+    #[doc = include_str!("../docs/migrations.md")]
+    struct Migrations;
 
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;

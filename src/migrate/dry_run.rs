@@ -56,10 +56,44 @@ struct Seen {
 }
 
 impl MigrationLock<'_> {
-    /// Runs the migrations that are pending in one transaction that is rolled back, and reports the
-    /// locks that each of them takes.
+    /// Runs the migrations that are pending in one transaction that is rolled back, and reports what
+    /// each of them locks, by the server's own word: `pg_locks`, on the real schema, with its data.
     ///
-    /// TODO docs
+    /// Before each migration and after it, the session's locks are read, the file of each table, and
+    /// how often it was read from begin to end. As the locks of one migration are held until the
+    /// rollback, each that comes after another one is run a second time without it, where that can
+    /// be: where it cannot, see [`LockTaken::is_uncertain`]. What runs outside a transaction is listed
+    /// as not tried.
+    ///
+    /// Nothing is changed, but the numbers that a sequence has given away. While it runs, its locks
+    /// are as real as those of the migrations, and all of them are held until its end: use a copy of
+    /// the database, or [`lock_timeout`](Self::lock_timeout), with which a migration that would have
+    /// to wait is [`Tried::Failed`]. The migration lock is taken meanwhile.
+    ///
+    /// Three round trips for each migration, beside what it sends once or twice itself.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_locks::MigrationLock;
+    /// use diesel_locks_harness::TestDatabase;
+    /// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+    ///
+    /// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// let mut conn = PgConnection::establish(database.url())?;
+    /// let run = MigrationLock::new().dry_run(&mut conn, MIGRATIONS)?;
+    /// println!("{run}"); // or run.to_markdown(), for a pull request
+    /// assert_eq!(run.migrations.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Timeout`], [`MigrateError::Lock`] and [`MigrateError::Unreadable`], as for
+    /// [`run_pending`](Self::run_pending). A migration that fails is in the report.
     pub fn dry_run<C, S>(&self, conn: &mut C, migrations: S) -> Result<DryRun, MigrateError>
     where
         C: LoadConnection<Backend = Pg> + 'static,

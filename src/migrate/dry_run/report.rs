@@ -68,8 +68,9 @@ pub struct LockTaken {
     pub kind: &'static str,
     /// Which statements of an application it blocks.
     pub blocks: Blocks,
-    /// Whether a migration before this one has the lock already, which names the relation too: in
-    /// one transaction the server does not tell whether it is taken again.
+    /// Whether a migration before this one has the lock already, and this one names the relation
+    /// and cannot be run without that one: then the server does not tell whether it takes the lock
+    /// too. Of several such modes it is the strongest.
     pub is_uncertain: bool,
 }
 
@@ -121,6 +122,11 @@ const MODES: [&str; 8] = [
     "AccessShareLock",
 ];
 
+/// The smaller, the stronger.
+fn strength(mode: &str) -> Option<usize> {
+    MODES.iter().position(|known| *known == mode)
+}
+
 impl Seen {
     /// The locks of `unsure` may be taken again.
     pub(super) fn report(&self, unsure: &BTreeSet<(u32, String)>) -> Touched {
@@ -139,9 +145,12 @@ impl Seen {
             })
             .collect();
         locks.sort_by_key(|lock| {
-            let strength = MODES.iter().position(|mode| *mode == lock.mode);
+            let strength = strength(&lock.mode);
             (strength, lock.kind != "table", lock.relation.clone())
         });
+        // Beside a stronger one, one that may be taken says nothing.
+        let mut named = BTreeSet::new();
+        locks.retain(|lock| named.insert(lock.relation.clone()) || !lock.is_uncertain);
         let changed = |is_so: fn(&Relation, &Relation) -> bool| -> Vec<String> {
             let mut names: Vec<String> = (self.after.relations.iter())
                 .filter_map(|(oid, after)| Some((known(*oid)?, after)))
@@ -181,10 +190,14 @@ impl DryRun {
     }
 
     fn rows(&self) -> Vec<Row> {
-        self.migrations
-            .iter()
+        let mut rows: Vec<Row> = (self.migrations.iter())
             .flat_map(MigrationReport::rows)
-            .collect()
+            .collect();
+        // A name may have anything in it.
+        for cell in rows.iter_mut().flatten() {
+            *cell = cell.replace(char::is_control, " ");
+        }
+        rows
     }
 }
 
@@ -214,15 +227,17 @@ impl MigrationReport {
                 } else if is_first_of_it && touched.scanned.contains(&lock.relation) {
                     notes.push("scanned".to_owned());
                 }
+                let mut blocks = lock.blocks.to_string();
                 if lock.is_uncertain {
-                    notes.push("as an earlier migration".to_owned());
+                    blocks.push('?');
+                    notes.push("an earlier migration has it".to_owned());
                 }
                 let name = if at == 0 { &*self.migration } else { "" };
                 [
                     name.to_owned(),
                     lock.mode.clone(),
                     format!("{} {}", lock.kind, lock.relation),
-                    lock.blocks.to_string(),
+                    blocks,
                     notes.join(", "),
                 ]
             })
@@ -251,7 +266,6 @@ fn in_markdown(cell: &str) -> String {
                 text.extend(['\\', char]);
             }
             '&' => text.push_str("&amp;"),
-            char if char.is_control() => text.push(' '),
             char => text.push(char),
         }
     }
