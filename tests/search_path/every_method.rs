@@ -21,6 +21,7 @@ const TOUR: &str = concat!(
     include_str!("tour/advisory.rs"),
     include_str!("tour/guards.rs"),
     include_str!("tour/harness.rs"),
+    include_str!("tour/migrations.rs"),
     include_str!("tour/tables.rs"),
     include_str!("statements.rs"),
 );

@@ -5,6 +5,7 @@
 mod advisory;
 mod guards;
 mod harness;
+mod migrations;
 mod tables;
 
 use std::thread;
@@ -44,6 +45,7 @@ impl Tour<'_> {
         advisory::go(self);
         guards::go(self);
         tables::go(self);
+        migrations::go(self);
         harness::go(self);
     }
 
