@@ -19,7 +19,8 @@ impl Attempt<'_, '_> {
         C: LoadConnection<Backend = Pg> + 'static,
     {
         let begun = Instant::now();
-        if self.migration.metadata().run_in_transaction() {
+        // Whatever runs inside the caller's transaction is a part of it.
+        if self.migration.metadata().run_in_transaction() || held.is_in_transaction() {
             self.in_transactions(held, begun)?;
         } else {
             self.outside(held, begun)?;

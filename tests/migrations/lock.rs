@@ -270,6 +270,25 @@ fn a_failure_inside_a_transaction_leaves_it_as_it_was() {
 }
 
 #[test]
+fn what_must_run_outside_a_transaction_fails_inside_one_and_leaves_it_as_it_was() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.transaction::<_, diesel::result::Error, _>(|conn| {
+        conn.batch_execute("CREATE TABLE mine (id int)")?;
+        let concurrent = "CREATE INDEX CONCURRENTLY mine_id ON mine (id)";
+        let migrations = All(vec![Sql::new("1", concurrent).outside()]);
+        let error = MigrationLock::new()
+            .run_pending(conn, &migrations)
+            .unwrap_err();
+        assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+        conn.batch_execute("INSERT INTO mine VALUES (1)")
+    })
+    .unwrap();
+    assert!(exists(&mut conn, "mine"));
+    assert!(!exists(&mut conn, "__begun__diesel_schema_migrations"));
+}
+
+#[test]
 fn it_runs_on_a_pooled_connection_and_on_one_inside_a_guard() {
     let database = TestDatabase::new().unwrap();
     let pool = Pool::builder()
