@@ -371,6 +371,28 @@
 //! # }
 //! ```
 //!
+//! # Migrations
+//!
+//! With the feature `migrations`, [`MigrationLock`] runs Diesel's migrations under a lock, so that N
+//! instances can start at once, and has them wait for their tables briefly and often, so that
+//! traffic goes on.
+//!
+//! ```
+//! use diesel::prelude::*;
+//! use diesel_locks::MigrationLock;
+//! use diesel_locks_harness::TestDatabase;
+//! use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+//!
+//! const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = TestDatabase::new()?;
+//! let mut conn = PgConnection::establish(database.url())?;
+//! MigrationLock::new().run_pending(&mut conn, MIGRATIONS)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Tests
 //!
 //! The crate `diesel_locks_harness` is for a project's dev-dependencies. Its `Contention` lets real
@@ -397,7 +419,7 @@
 //! |---|---|
 //! | `r2d2` | [`PoolLockExt`], [`LockAwareManager`], [`PooledGuard`] |
 //! | `watch` | [`OwnedAdvisoryLockGuard::watch`], [`OnWaitExt`], [`Prioritized`] |
-//! | `migrations` | [`lock_names::MIGRATIONS`] |
+//! | `migrations` | [`MigrationLock`], [`LibraryMigrations`], [`lock_names::MIGRATIONS`] |
 //! | `interop` | [`LockKey::sqlx`], [`LockKey::django_pglock`], [`LockKey::ruby_with_advisory_lock`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -408,6 +430,8 @@ mod english;
 mod error;
 mod key;
 mod lock_timeout;
+#[cfg(feature = "migrations")]
+mod migrate;
 mod names;
 mod observe;
 #[cfg(feature = "r2d2")]
@@ -431,6 +455,11 @@ pub use english::use_english_messages;
 pub use error::{AcquireError, Condition, DeadlockedProcess, LockError, LockTarget};
 pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
+#[cfg(feature = "migrations")]
+pub use migrate::{
+    Blocks, Direction, DryRun, LeftoverIndex, LibraryMigrations, LockTaken, LockedHarness,
+    MigrateError, MigrationEvent, MigrationLock, MigrationReport, Touched, Tried,
+};
 #[cfg(feature = "migrations")]
 pub use observe::lock_names;
 pub use observe::{
@@ -491,6 +520,9 @@ mod pages {
 
     #[doc = include_str!("../docs/operations.md")]
     struct Operations;
+
+    #[doc = include_str!("../docs/migrations.md")]
+    struct Migrations;
 
     #[doc = include_str!("../docs/testing.md")]
     struct Testing;

@@ -136,6 +136,29 @@ where
     done.map_err(|error| clock.explain(error))
 }
 
+/// Runs `work`, inside a transaction, with `lock_timeout` and `statement_timeout` at what is given
+/// of them.
+///
+/// Two round trips beside those of `work`; none, if nothing is given.
+#[cfg(feature = "migrations")]
+pub(crate) fn limited<C, T, E>(
+    conn: &mut C,
+    (lock_timeout, statement_timeout): (Option<Duration>, Option<Duration>),
+    work: impl FnOnce(&mut C) -> Result<T, E>,
+) -> Result<T, E>
+where
+    C: LoadConnection<Backend = Pg>,
+    E: From<LockError>,
+{
+    if lock_timeout.is_none() && statement_timeout.is_none() {
+        return work(conn);
+    }
+    let before =
+        Limits::set_each(conn, lock_timeout, statement_timeout).map_err(LockError::from)?;
+    let done = work(conn)?;
+    before.restore_after(conn, Ok(done))
+}
+
 /// The limits that were in force.
 struct Limits {
     lock_timeout: String,
@@ -158,6 +181,36 @@ impl Limits {
                 .bind::<Bool, _>(whole)
                 .sql(end)
                 .get_result::<(String, String, String, Option<String>)>(conn)?;
+        Ok(Self {
+            lock_timeout,
+            statement_timeout,
+        })
+    }
+
+    /// Sets those that are given.
+    #[cfg(feature = "migrations")]
+    fn set_each<C>(
+        conn: &mut C,
+        lock_timeout: Option<Duration>,
+        statement_timeout: Option<Duration>,
+    ) -> QueryResult<Self>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let (lock_timeout, statement_timeout, _, _) = sql::<(Text, Text, Text, Text)>(
+            "SELECT lock_timeout, statement_timeout, \
+             pg_catalog.set_config('lock_timeout', COALESCE(",
+        )
+        .bind::<Nullable<Text>, _>(lock_timeout.map(with_unit))
+        .sql(", lock_timeout), true), pg_catalog.set_config('statement_timeout', COALESCE(")
+        .bind::<Nullable<Text>, _>(statement_timeout.map(with_unit))
+        .sql(
+            ", statement_timeout), true) \
+             FROM (SELECT pg_catalog.current_setting('lock_timeout') AS lock_timeout, \
+             pg_catalog.current_setting('statement_timeout') AS statement_timeout OFFSET 0) \
+             AS before",
+        )
+        .get_result::<(String, String, String, String)>(conn)?;
         Ok(Self {
             lock_timeout,
             statement_timeout,

@@ -12,6 +12,8 @@ mod mode;
 mod names;
 mod object;
 mod observed;
+#[cfg(feature = "migrations")]
+mod relations;
 mod session;
 mod sql;
 mod tables;
@@ -31,6 +33,8 @@ pub use names::LockNames;
 pub use names::lock_names;
 pub use object::{LockedObject, RelationName, RowName};
 pub use observed::{ObserveDsl, Observed};
+#[cfg(feature = "migrations")]
+pub(crate) use relations::{locked_here, tables_being_indexed};
 pub use session::{SessionId, SessionInfo};
 pub use tables::{lock_waits, locks, sessions};
 #[cfg(feature = "watch")]

@@ -175,13 +175,10 @@ impl<'c, C: Connection<Backend = Pg>, B> Retrying<'c, C, B> {
                 return Err(error);
             }
             (self.on_failure)(attempt, error.as_std_error(Seal));
-            let pause = self.retry.pause(attempt);
-            let is_late = |deadline| begun.elapsed().saturating_add(pause) > deadline;
-            if is_open || attempt >= self.retry.attempts || self.retry.deadline.is_some_and(is_late)
-            {
-                return Err(error);
+            match self.retry.pause_after(attempt, begun) {
+                Some(pause) if !is_open => thread::sleep(pause),
+                _ => return Err(error),
             }
-            thread::sleep(pause);
             attempt += 1;
         }
     }

@@ -32,6 +32,9 @@ struct Slot {
     guards: usize,
     in_doubt: bool,
     application: Option<Box<dyn Instrumentation>>,
+    /// The statements that are sent, while somebody wants to know them.
+    #[cfg(feature = "migrations")]
+    sent: Option<Vec<String>>,
 }
 
 /// Names the connection, to whoever else may find itself in the same session of the server.
@@ -70,6 +73,8 @@ impl Slot {
             guards: 0,
             in_doubt: false,
             application,
+            #[cfg(feature = "migrations")]
+            sent: None,
         }
     }
 
@@ -90,6 +95,12 @@ impl Slot {
 
 impl Instrumentation for Slot {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        #[cfg(feature = "migrations")]
+        if let (Some(sent), InstrumentationEvent::StartQuery { query, .. }) =
+            (&mut self.sent, &event)
+        {
+            sent.push(query.to_string());
+        }
         if let Some(application) = &mut self.application {
             application.on_connection_event(event);
         }
@@ -234,6 +245,20 @@ pub(crate) fn doubt(conn: &mut impl Connection) {
 #[cfg(feature = "r2d2")]
 pub(crate) fn may_have_locks(conn: &mut impl Connection) -> bool {
     slot(conn).is_some_and(|slot| slot.in_doubt || !slot.held.is_empty())
+}
+
+/// Notes the statements that are sent from now on.
+#[cfg(feature = "migrations")]
+pub(crate) fn record(conn: &mut impl Connection) {
+    if let Some(slot) = of(conn) {
+        slot.sent = Some(Vec::new());
+    }
+}
+
+/// The statements that were sent meanwhile, unless there is no slot.
+#[cfg(feature = "migrations")]
+pub(crate) fn recorded(conn: &mut impl Connection) -> Option<Vec<String>> {
+    slot(conn)?.sent.take()
 }
 
 fn uncounted() -> MutexGuard<'static, Vec<i32>> {

@@ -59,6 +59,8 @@ pub fn is_retryable(error: &(dyn StdError + 'static)) -> bool {
 
 fn known(error: &(dyn StdError + 'static)) -> Option<Condition> {
     let ours = pointee(error).and_then(LockError::condition);
+    #[cfg(feature = "migrations")]
+    let ours = ours.or_else(|| pointee(error).and_then(crate::MigrateError::condition));
     ours.or_else(|| pointee(error).and_then(condition_of))
 }
 

@@ -13,7 +13,11 @@ use diesel::connection::{CacheSize, SimpleConnection};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError};
+use diesel_locks::{
+    AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError, MigrateError, MigrationEvent,
+    MigrationLock,
+};
+use support::migrations::{All, Sql};
 use support::pooler::PgBouncer;
 
 #[test]
@@ -226,4 +230,64 @@ fn no_two_clients_are_in_one_section_in_any_mode() {
     assert_eq!((entered, refused), (200, 0));
     let (entered, _) = enter_again_and_again("session", 4);
     assert!(entered > 0);
+}
+
+fn three_tables() -> All {
+    All(vec![
+        Sql::new("1", "CREATE TABLE a (id int)"),
+        Sql::new("2", "CREATE TABLE b (id int)"),
+        Sql::new("3", "CREATE TABLE c (id int)").outside(),
+    ])
+}
+
+#[test]
+fn whoever_shares_a_session_with_a_migration_is_refused_before_anything_is_changed() {
+    let pgbouncer = PgBouncer::start_with("transaction", 1);
+    let (mut here, mut there) = (pgbouncer.connect(), pgbouncer.connect());
+    let mut refusals = Vec::new();
+    let lock = MigrationLock::new().on_progress(|event| {
+        if let MigrationEvent::Began { .. } = event {
+            let refused = MigrationLock::new().run_pending(&mut there, &three_tables());
+            refusals.push(refused.unwrap_err());
+        }
+    });
+    assert_eq!(
+        lock.run_pending(&mut here, &three_tables()).unwrap().len(),
+        3
+    );
+    drop(lock);
+    assert_eq!(refusals.len(), 3);
+    for error in refusals {
+        assert!(
+            matches!(error, MigrateError::Lock(LockError::SharedSession { .. })),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_migration_that_comes_to_another_session_is_not_begun() {
+    for (after, left) in [("1", "b"), ("2", "c")] {
+        let pgbouncer = PgBouncer::start();
+        let mut conn = pgbouncer.connect();
+        let mut other = pgbouncer.connect();
+        let lock = MigrationLock::new().on_progress(|event| {
+            if let MigrationEvent::Done { migration, .. } = event
+                && migration == after
+            {
+                // Takes the session that has the lock.
+                other.batch_execute("BEGIN; SELECT 1").unwrap();
+            }
+        });
+        let error = lock.run_pending(&mut conn, &three_tables()).unwrap_err();
+        drop(lock);
+        assert!(
+            matches!(error, MigrateError::Lock(LockError::SessionChanged { .. })),
+            "{error}"
+        );
+        let mut direct = PgConnection::establish(pgbouncer.server.url()).unwrap();
+        direct
+            .batch_execute(&format!("CREATE TABLE {left} (id int)"))
+            .unwrap();
+    }
 }

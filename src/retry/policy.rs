@@ -1,6 +1,6 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often, and how soon, a transaction that failed is run again.
 ///
@@ -13,10 +13,10 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "it does nothing before `conn.retrying` has it"]
 pub struct Retry {
-    pub(super) attempts: u32,
+    attempts: u32,
     first_pause: Duration,
     longest_pause: Duration,
-    pub(super) deadline: Option<Duration>,
+    deadline: Option<Duration>,
 }
 
 impl Retry {
@@ -52,8 +52,16 @@ impl Retry {
         self
     }
 
+    /// The pause after the failed attempt of this number, unless that was the last one. The first
+    /// one began at `begun`.
+    pub(crate) fn pause_after(&self, attempt: u32, begun: Instant) -> Option<Duration> {
+        let pause = self.pause(attempt);
+        let is_late = |deadline| begun.elapsed().saturating_add(pause) > deadline;
+        (attempt < self.attempts && !self.deadline.is_some_and(is_late)).then_some(pause)
+    }
+
     /// The pause after the failed attempt of this number, counted from 1.
-    pub(super) fn pause(&self, attempt: u32) -> Duration {
+    pub(crate) fn pause(&self, attempt: u32) -> Duration {
         let doubled = 2_u32.saturating_pow(attempt - 1);
         let pause = self
             .first_pause

@@ -22,6 +22,7 @@ const TOUR: &str = concat!(
     include_str!("tour/guards.rs"),
     include_str!("tour/harness.rs"),
     include_str!("tour/observe.rs"),
+    include_str!("tour/migrations.rs"),
     include_str!("tour/tables.rs"),
     include_str!("statements.rs"),
 );

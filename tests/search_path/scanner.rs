@@ -131,7 +131,12 @@ impl<'t> Scanner<'t> {
         let is_own = chain.len() > 1 && chain[0] == "pg_catalog";
         if self.is_mark(end, '(') {
             let is_known = match chain.as_slice() {
-                [_] => token.is_word(CONSTRUCTS) || self.is_key_word_of_its_own(token),
+                // `varchar(10)` is no call.
+                [_] => {
+                    token.is_word(CONSTRUCTS)
+                        || token.is_word(TYPES)
+                        || self.is_key_word_of_its_own(token)
+                }
                 _ => is_own,
             };
             if !is_known && !self.names_columns(end) {
@@ -195,7 +200,12 @@ impl<'t> Scanner<'t> {
         let Some(before) = self.previous() else {
             return false;
         };
-        if before.is_word("as into") {
+        // `EXISTS` of `CREATE TABLE IF NOT EXISTS`: the other one has its bracket at once.
+        if before.is_word("as exists into table") {
+            return true;
+        }
+        let is_index = (self.tokens[..self.at].iter()).any(|token| token.is_word("index"));
+        if before.is_word("on") && is_index {
             return true;
         }
         let is_first = before.is_word("recursive with") || *before == Token::Mark(',');

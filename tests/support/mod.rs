@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod directory;
+pub(crate) mod migrations;
 pub(crate) mod pooler;
 pub(crate) mod proxy;
 pub(crate) mod schema;

@@ -5,6 +5,7 @@
 mod advisory;
 mod guards;
 mod harness;
+mod migrations;
 mod observe;
 mod tables;
 
@@ -54,6 +55,7 @@ impl Tour<'_> {
         guards::go(self);
         tables::go(self);
         observe::go(self);
+        migrations::go(self);
         harness::go(self);
     }
 

@@ -1,0 +1,242 @@
+mod relations;
+mod report;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use diesel::connection::LoadConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+use diesel::result::Error;
+
+use self::relations::State;
+pub use self::report::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};
+use super::attempt::{Attempt, Failure};
+use super::error::MigrateError;
+use super::event::Direction;
+use super::ledger::Ledger;
+use super::lock::MigrationLock;
+use super::pending::pending;
+use super::words;
+use crate::{LockError, lock_timeout, transaction};
+
+/// Why a transaction is rolled back.
+enum Rollback<T> {
+    /// It is over, and this was found.
+    Over(T),
+    Failed(MigrateError),
+}
+
+impl<T> From<Error> for Rollback<T> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<T> From<LockError> for Rollback<T> {
+    fn from(error: LockError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl<T> From<MigrateError> for Rollback<T> {
+    fn from(error: MigrateError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What was seen of one migration.
+struct Seen {
+    /// The relations that it has locked, each with the mode.
+    locks: BTreeSet<(u32, String)>,
+    before: State,
+    after: State,
+    took: Duration,
+    sent: Vec<String>,
+}
+
+impl MigrationLock<'_> {
+    /// Runs the migrations that are pending in one transaction that is rolled back, and reports what
+    /// each of them locks, by the server's own word: `pg_locks`, on the real schema, with its data.
+    ///
+    /// Before each migration and after it, the session's locks are read, the file of each table, and
+    /// how often it was read from begin to end. As the locks of one migration are held until the
+    /// rollback, each that comes after another one is run a second time without it, where that can
+    /// be: where it cannot, see [`LockTaken::is_uncertain`]. What runs outside a transaction is listed
+    /// as not tried.
+    ///
+    /// Nothing is changed, but the numbers that a sequence has given away. While it runs, its locks
+    /// are as real as those of the migrations, and all of them are held until its end: use a copy of
+    /// the database, or [`lock_timeout`](Self::lock_timeout), with which a migration that would have
+    /// to wait is [`Tried::Failed`]. The migration lock is taken meanwhile.
+    ///
+    /// Three round trips for each migration, beside what it sends once or twice itself.
+    ///
+    /// ```
+    /// use diesel::prelude::*;
+    /// use diesel_locks::MigrationLock;
+    /// use diesel_locks_harness::TestDatabase;
+    /// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+    ///
+    /// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// let mut conn = PgConnection::establish(database.url())?;
+    /// let run = MigrationLock::new().dry_run(&mut conn, MIGRATIONS)?;
+    /// println!("{run}"); // or run.to_markdown(), for a pull request
+    /// assert_eq!(run.migrations.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Timeout`], [`MigrateError::Lock`] and [`MigrateError::Unreadable`], as for
+    /// [`run_pending`](Self::run_pending). A migration that fails is in the report.
+    pub fn dry_run<C, S>(&self, conn: &mut C, migrations: S) -> Result<DryRun, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+        S: MigrationSource<Pg>,
+    {
+        self.locked(conn, |held, ledger| {
+            let run = held.transaction(|conn| {
+                let pending = pending(conn, ledger, &migrations)?;
+                let run = self.rehearse_all(conn, ledger, &pending)?;
+                Err::<(), _>(Rollback::Over(run))
+            });
+            match run {
+                Err(Rollback::Over(run)) => Ok(run),
+                Err(Rollback::Failed(error)) => Err(error),
+                Ok(()) => Ok(DryRun::default()),
+            }
+        })
+    }
+
+    fn rehearse_all<C>(
+        &self,
+        conn: &mut C,
+        ledger: &Ledger,
+        pending: &[Box<dyn Migration<Pg>>],
+    ) -> Result<DryRun, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let attempts: Vec<Attempt<'_, '_>> = (pending.iter())
+            .map(|migration| self.attempt(ledger, &**migration, Direction::Up))
+            .collect();
+        let base = State::of(conn)?.locks;
+        // One after the other, as they will be run.
+        let seen = rolled_back(conn, |conn| {
+            (attempts.iter())
+                .map(|attempt| attempt.rehearse(conn))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let mut reports = Vec::new();
+        for (attempt, seen) in attempts.iter().zip(seen) {
+            let tried = match seen {
+                Ok(seen) if seen.locked_before(&base).is_empty() => {
+                    Tried::Done(seen.report(&BTreeSet::new()))
+                }
+                // What the migrations before it have locked is held until the rollback, so that
+                // its own locks are seen only if it is run without them, where it can be.
+                Ok(mut seen) => {
+                    let alone = rolled_back(conn, |conn| attempt.rehearse(conn))?;
+                    let mut unsure = BTreeSet::new();
+                    match alone {
+                        Ok(alone) => seen.locks.extend(alone.locks),
+                        Err(_) => unsure = seen.locked_before_and_named(&base),
+                    }
+                    Tried::Done(seen.report(&unsure))
+                }
+                Err(tried) => tried,
+            };
+            reports.push(MigrationReport {
+                migration: attempt.name(),
+                tried,
+            });
+        }
+        Ok(DryRun {
+            migrations: reports,
+        })
+    }
+}
+
+impl Attempt<'_, '_> {
+    /// Runs the migration in a savepoint, which stays unless it fails.
+    fn rehearse<C>(&self, conn: &mut C) -> Result<Result<Seen, Tried>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        if !self.migration.metadata().run_in_transaction() {
+            return Ok(Err(Tried::NotInTransaction));
+        }
+        let before = State::of(conn)?;
+        let begun = Instant::now();
+        let mut sent = None;
+        let done = conn.transaction::<_, Failure, _>(|conn| {
+            let limits = (self.settings.lock_timeout, self.settings.statement_timeout);
+            lock_timeout::limited(conn, limits, |conn| {
+                let (done, statements) = self.carry_out(conn);
+                sent = statements;
+                done
+            })
+        });
+        let took = begun.elapsed();
+        match done {
+            Ok(()) => {}
+            Err(Failure::Lock(error)) => return Err(error.into()),
+            Err(Failure::Migration(error)) => {
+                transaction::require(conn)?;
+                return Ok(Err(Tried::Failed {
+                    error: error.to_string(),
+                }));
+            }
+        }
+        let after = State::of(conn)?;
+        Ok(Ok(Seen {
+            locks: after.locks.difference(&before.locks).cloned().collect(),
+            before,
+            after,
+            took,
+            sent: sent.unwrap_or_default(),
+        }))
+    }
+}
+
+impl Seen {
+    /// What the migrations before this one have locked, and hold until the rollback.
+    fn locked_before(&self, base: &BTreeSet<(u32, String)>) -> BTreeSet<(u32, String)> {
+        let before = self.before.locks.difference(base);
+        before
+            .filter(|(oid, _)| self.before.relations.contains_key(oid))
+            .cloned()
+            .collect()
+    }
+
+    /// Those of them that are on relations that this one names.
+    fn locked_before_and_named(&self, base: &BTreeSet<(u32, String)>) -> BTreeSet<(u32, String)> {
+        let sent = || self.sent.iter().map(|sql| &**sql);
+        let mut locks = self.locked_before(base);
+        locks.retain(|(oid, _)| {
+            let relation = self.before.relations.get(oid);
+            relation.is_some_and(|relation| words::mention(sent(), &relation.name))
+        });
+        locks
+    }
+}
+
+/// Runs `work` in a savepoint, and takes back what it has done, and the locks with it.
+fn rolled_back<C, T>(
+    conn: &mut C,
+    work: impl FnOnce(&mut C) -> Result<T, MigrateError>,
+) -> Result<T, MigrateError>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let done = conn.transaction(|conn| Err::<T, _>(Rollback::Over(work(conn)?)));
+    match done {
+        Ok(done) | Err(Rollback::Over(done)) => Ok(done),
+        Err(Rollback::Failed(error)) => Err(error),
+    }
+}

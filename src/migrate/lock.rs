@@ -1,0 +1,451 @@
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use diesel::connection::LoadConnection;
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
+use diesel::pg::Pg;
+
+use super::attempt::Attempt;
+use super::error::MigrateError;
+use super::event::{Direction, MigrationEvent};
+use super::held::Held;
+use super::ledger::{self, Ledger, Place};
+use super::pending::{applied, pending};
+use super::settings::Settings;
+use super::waiting::Waiting;
+use crate::{AdvisoryLockExt, Retry, transaction};
+
+/// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one
+/// of them migrates, and the others wait, and find nothing left to do.
+///
+/// For every synchronous connection to PostgreSQL, with the feature `migrations`. The lock is an
+/// advisory one of the session, on the connection that migrates. It is taken by trying again and
+/// again, never by waiting in the server: whoever waits there has a snapshot, for whose end
+/// `CREATE INDEX CONCURRENTLY` waits. Which migrations are pending is read under the lock.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use diesel::prelude::*;
+/// use diesel_locks::MigrationLock;
+/// use diesel_locks_harness::TestDatabase;
+/// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+///
+/// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let database = TestDatabase::new()?;
+/// let mut conn = PgConnection::establish(database.url())?;
+/// let done = MigrationLock::new()
+///     .timeout(Duration::from_secs(60))
+///     .lock_timeout(Duration::from_millis(50))
+///     .on_progress(|event| println!("{event}"))
+///     .run_pending(&mut conn, MIGRATIONS)?;
+/// assert_eq!(done.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Waiting for tables
+///
+/// An `ALTER TABLE` that waits for one long transaction has everybody else wait behind it. With
+/// [`lock_timeout`](Self::lock_timeout) a migration gives up after that long, takes back what it
+/// has done, and is tried again after a pause in which traffic flows. Each attempt that fails says
+/// who was in the way. A migration takes its locks one after the other, so one with few
+/// statements holds up others least.
+///
+/// # Outside a transaction
+///
+/// What runs outside a transaction, as `CREATE INDEX CONCURRENTLY` must, has the session's own
+/// limits: it holds up nobody while it waits, and a limit would leave an invalid index. It is tried
+/// again only if the first lock of its only statement was refused.
+///
+/// While it runs, a table beside that of Diesel's versions, `__begun__diesel_schema_migrations`,
+/// keeps a note of it. If it is interrupted, the next run finds the note. An index that is invalid
+/// is [`MigrateError::LeftoverIndex`], or is dropped: see
+/// [`drop_invalid_indexes`](Self::drop_invalid_indexes). If the one index of the migration was
+/// finished, but not recorded, it is recorded.
+///
+/// # Transactions
+///
+/// In an open transaction, the lock is one of the transaction, so that nobody else begins before
+/// the commit; each migration is run in a savepoint, and what fails leaves the transaction usable.
+///
+/// # Pools
+///
+/// On a pooled connection the lock is let go before the method returns. Through a pooler in
+/// transaction mode it cannot be kept: what can be noticed of that is
+/// [`LockError::SharedSession`](crate::LockError::SharedSession), `SessionChanged` or `NotHeld`
+/// before the next migration begins. Migrate on a direct connection.
+///
+/// # Round trips
+///
+/// Beside those of the migrations: three for the lock, one for its release, three for the versions,
+/// and four for each migration, two more if it has a limit. Outside a transaction about twelve.
+#[must_use = "nothing is run before one of the methods that take a connection"]
+pub struct MigrationLock<'p> {
+    name: String,
+    ledger: String,
+    pub(super) settings: Settings<'p>,
+}
+
+impl<'p> MigrationLock<'p> {
+    /// The lock of the database's migrations, waited for up to ten minutes; no limits on what a
+    /// migration waits for.
+    pub fn new() -> Self {
+        Self {
+            name: String::new(),
+            ledger: ledger::DIESEL.to_owned(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// The lock of one application, where several in one database have migrations of their own, and
+    /// need not wait for each other.
+    ///
+    /// Its name is `migrations of DATABASE: NAME`, and without this `migrations of DATABASE`. The
+    /// key is that of [`LockKey::named`](crate::LockKey::named), so that psql can take it too:
+    ///
+    /// ```sql
+    /// SELECT pg_try_advisory_lock(('x' || encode(substr(sha256(convert_to(
+    ///     'migrations of ' || current_database(), 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint)
+    /// ```
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Of another table of versions than Diesel's.
+    pub(super) fn ledger(mut self, ledger: String) -> Self {
+        self.ledger = ledger;
+        self
+    }
+
+    /// How long to wait for the lock, at most: ten minutes, unless this says otherwise. `None` is
+    /// without a limit.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeout = timeout.into();
+        self
+    }
+
+    /// Runs each migration that is in a transaction with PostgreSQL's [`lock_timeout`] at
+    /// `timeout`, which is for each lock that it waits for, and again if that is over. Afterwards
+    /// the setting is as it was.
+    ///
+    /// [`lock_timeout`]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.lock_timeout = Some(timeout);
+        self
+    }
+
+    /// Runs each migration that is in a transaction with PostgreSQL's [`statement_timeout`] at
+    /// `timeout`. A migration that takes longer fails, and is not tried again. Afterwards the setting
+    /// is as it was.
+    ///
+    /// [`statement_timeout`]: https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-STATEMENT-TIMEOUT
+    pub fn statement_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.statement_timeout = Some(timeout);
+        self
+    }
+
+    /// How often, and how soon, a migration is tried again that was refused a lock, or was ended to
+    /// resolve a deadlock: 100 times with pauses of up to two seconds, unless this says otherwise.
+    pub fn attempts(mut self, attempts: Retry) -> Self {
+        self.settings.attempts = attempts;
+        self
+    }
+
+    /// Whether an index that an interrupted migration has left is dropped, by
+    /// `DROP INDEX CONCURRENTLY`, and the migration run again.
+    ///
+    /// Only what is in the way of that migration is dropped: an index that it names and that is
+    /// invalid, while nobody is building it; and, where a migration of several statements was
+    /// interrupted, the index that the next run finds there already and that was not there before it
+    /// began.
+    pub fn drop_invalid_indexes(mut self, drop: bool) -> Self {
+        self.settings.drop_invalid_indexes = drop;
+        self
+    }
+
+    /// Tells `report` what happens. A second call takes the place of the first.
+    pub fn on_progress(mut self, report: impl FnMut(&MigrationEvent) + 'p) -> Self {
+        self.settings.report = RefCell::new(Box::new(report));
+        self
+    }
+
+    /// Tells standard error what happens, a line each.
+    pub fn print_progress(self) -> Self {
+        self.on_progress(|event| {
+            // There is nobody to tell if nobody can read it.
+            let _ = writeln!(io::stderr(), "{event}");
+        })
+    }
+
+    /// Applies all migrations that are pending, in their order, and gives their versions.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::Timeout`]: the lock was not granted in time; nothing was changed.
+    /// [`MigrateError::Lock`]: it could not be taken, or was lost; the migrations before are applied.
+    /// [`MigrateError::Failed`], [`MigrateError::LeftoverIndex`]: a migration failed; those before it
+    /// are applied.
+    /// [`MigrateError::Unreadable`]: the source has failed; nothing was changed.
+    pub fn run_pending<C, S>(
+        &self,
+        conn: &mut C,
+        migrations: S,
+    ) -> Result<Vec<MigrationVersion<'static>>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+        S: MigrationSource<Pg>,
+    {
+        self.locked(conn, |held, ledger| {
+            let pending = pending(held.conn(), ledger, &migrations)?;
+            self.run_all(held, ledger, &by_reference(&pending), Direction::Up)
+        })
+    }
+
+    /// Applies the first migration that is pending.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::NoMigration`]: none is pending. Those of [`run_pending`](Self::run_pending).
+    pub fn run_next<C, S>(
+        &self,
+        conn: &mut C,
+        migrations: S,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+        S: MigrationSource<Pg>,
+    {
+        self.locked(conn, |held, ledger| {
+            let pending = pending(held.conn(), ledger, &migrations)?;
+            self.run_one(held, ledger, &pending, Direction::Up)
+        })
+    }
+
+    /// Applies this one migration, unless it is applied already.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_pending`](Self::run_pending).
+    pub fn run_migration<C>(
+        &self,
+        conn: &mut C,
+        migration: &dyn Migration<Pg>,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        self.run_these(conn, &[migration], Direction::Up)?;
+        Ok(migration.name().version().as_owned())
+    }
+
+    /// Reverts this one migration, unless it is not applied.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_pending`](Self::run_pending).
+    pub fn revert_migration<C>(
+        &self,
+        conn: &mut C,
+        migration: &dyn Migration<Pg>,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        self.run_these(conn, &[migration], Direction::Down)?;
+        Ok(migration.name().version().as_owned())
+    }
+
+    /// Reverts the migration that was applied last, by its version.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::NoMigration`]: none is applied. [`MigrateError::UnknownVersion`]: the source does
+    /// not have it. Those of [`run_pending`](Self::run_pending).
+    pub fn revert_last<C, S>(
+        &self,
+        conn: &mut C,
+        migrations: S,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+        S: MigrationSource<Pg>,
+    {
+        self.locked(conn, |held, ledger| {
+            let applied = applied(held.conn(), ledger, &migrations)?;
+            self.run_one(held, ledger, &applied, Direction::Down)
+        })
+    }
+
+    /// Reverts all migrations that are applied, the last one first.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError::UnknownVersion`]: the source does not have one of them; none was reverted. Those
+    /// of [`run_pending`](Self::run_pending).
+    pub fn revert_all<C, S>(
+        &self,
+        conn: &mut C,
+        migrations: S,
+    ) -> Result<Vec<MigrationVersion<'static>>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+        S: MigrationSource<Pg>,
+    {
+        self.locked(conn, |held, ledger| {
+            let applied = applied(held.conn(), ledger, &migrations)?;
+            self.run_all(held, ledger, &by_reference(&applied), Direction::Down)
+        })
+    }
+
+    /// Those of `migrations` that are not applied or reverted yet, in the order given.
+    pub(super) fn run_these<C>(
+        &self,
+        conn: &mut C,
+        migrations: &[&dyn Migration<Pg>],
+        direction: Direction,
+    ) -> Result<Vec<MigrationVersion<'static>>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        self.locked(conn, |held, ledger| {
+            ledger.ensure(held.conn())?;
+            let applied = ledger.applied(held.conn())?;
+            let is_done = |migration: &dyn Migration<Pg>| {
+                applied.contains(&migration.name().version()) == (direction == Direction::Up)
+            };
+            let left: Vec<_> = migrations
+                .iter()
+                .copied()
+                .filter(|&m| !is_done(m))
+                .collect();
+            self.run_all(held, ledger, &left, direction)
+        })
+    }
+
+    fn run_all<C>(
+        &self,
+        held: &mut Held<'_, C>,
+        ledger: &Ledger,
+        migrations: &[&dyn Migration<Pg>],
+        direction: Direction,
+    ) -> Result<Vec<MigrationVersion<'static>>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        if migrations.is_empty() {
+            self.settings.tell(&MigrationEvent::NothingToDo);
+        }
+        (migrations.iter().enumerate())
+            .map(|(at, &migration)| {
+                self.settings.tell(&MigrationEvent::Began {
+                    migration: migration.name().to_string(),
+                    direction,
+                    number: at + 1,
+                    of: migrations.len(),
+                });
+                self.attempt(ledger, migration, direction).run(held)
+            })
+            .collect()
+    }
+
+    /// The first of `migrations`.
+    fn run_one<C>(
+        &self,
+        held: &mut Held<'_, C>,
+        ledger: &Ledger,
+        migrations: &[Box<dyn Migration<Pg>>],
+        direction: Direction,
+    ) -> Result<MigrationVersion<'static>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let first = by_reference(&migrations[..migrations.len().min(1)]);
+        let done = self.run_all(held, ledger, &first, direction)?;
+        done.into_iter().next().ok_or(MigrateError::NoMigration)
+    }
+
+    pub(super) fn attempt<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        migration: &'a dyn Migration<Pg>,
+        direction: Direction,
+    ) -> Attempt<'a, 'p> {
+        Attempt {
+            settings: &self.settings,
+            ledger,
+            migration,
+            direction,
+        }
+    }
+
+    /// Runs `work` under the lock.
+    ///
+    /// It is never waited for in the server: whoever does that has a snapshot, for the end of which
+    /// `CREATE INDEX CONCURRENTLY` waits, which the holder of the lock may be running.
+    pub(super) fn locked<C, T>(
+        &self,
+        conn: &mut C,
+        work: impl FnOnce(&mut Held<'_, C>, &Ledger) -> Result<T, MigrateError>,
+    ) -> Result<T, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        let place = Place::of(conn)?;
+        let ledger = Ledger::new(&self.ledger, &place);
+        let is_open = transaction::depth(conn)?.is_some();
+        let mut wait = Waiting::begin(&self.settings, key_name(&place.database, &self.name));
+        loop {
+            if is_open {
+                if conn.try_advisory_xact_lock(wait.lock)? {
+                    wait.is_over();
+                    return work(&mut Held::Transaction(conn), &ledger);
+                }
+            } else if let Some(guard) = conn.try_advisory_lock(wait.lock)? {
+                wait.is_over();
+                let mut held = Held::Session(guard);
+                held.verify()?;
+                let done = work(&mut held, &ledger)?;
+                held.release()?;
+                return Ok(done);
+            }
+            wait.pause(conn)?;
+        }
+    }
+}
+
+impl Default for MigrationLock<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MigrationLock<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MigrationLock")
+            .field("name", &self.name)
+            .field("timeout", &self.settings.timeout)
+            .field("lock_timeout", &self.settings.lock_timeout)
+            .field("statement_timeout", &self.settings.statement_timeout)
+            .field("attempts", &self.settings.attempts)
+            .field("drop_invalid_indexes", &self.settings.drop_invalid_indexes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the lock is called, from which its key is derived.
+fn key_name(database: &str, name: &str) -> String {
+    match name {
+        "" => format!("migrations of {database}"),
+        name => format!("migrations of {database}: {name}"),
+    }
+}
+
+fn by_reference(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<&dyn Migration<Pg>> {
+    migrations.iter().map(|migration| &**migration).collect()
+}

@@ -1,0 +1,47 @@
+//! Which of a source's migrations there are to run.
+
+use diesel::connection::LoadConnection;
+use diesel::migration::{Migration, MigrationSource};
+use diesel::pg::Pg;
+
+use super::error::MigrateError;
+use super::ledger::Ledger;
+
+/// The migrations that are not applied, in their order.
+pub(super) fn pending<C, S>(
+    conn: &mut C,
+    ledger: &Ledger,
+    source: &S,
+) -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError>
+where
+    C: LoadConnection<Backend = Pg>,
+    S: MigrationSource<Pg>,
+{
+    ledger.ensure(conn)?;
+    let applied = ledger.applied(conn)?;
+    let mut pending = source.migrations().map_err(MigrateError::Unreadable)?;
+    pending.retain(|migration| !applied.contains(&migration.name().version()));
+    pending.sort_unstable_by(|a, b| a.name().version().cmp(&b.name().version()));
+    Ok(pending)
+}
+
+/// The migrations that are applied, the last one first.
+pub(super) fn applied<C, S>(
+    conn: &mut C,
+    ledger: &Ledger,
+    source: &S,
+) -> Result<Vec<Box<dyn Migration<Pg>>>, MigrateError>
+where
+    C: LoadConnection<Backend = Pg>,
+    S: MigrationSource<Pg>,
+{
+    let mut known = source.migrations().map_err(MigrateError::Unreadable)?;
+    let versions = ledger.applied(conn)?;
+    (versions.into_iter())
+        .map(|version| {
+            let at = known.iter().position(|m| m.name().version() == version);
+            at.map(|at| known.swap_remove(at))
+                .ok_or(MigrateError::UnknownVersion { version })
+        })
+        .collect()
+}

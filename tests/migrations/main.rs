@@ -1,0 +1,14 @@
+//! Migrations under a lock, on a real server, from one process and from several.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attempts;
+mod dry_run;
+mod fixture;
+mod harness;
+mod leftovers;
+mod library;
+mod lock;
+mod processes;
+mod traffic;
