@@ -429,6 +429,8 @@ mod advisory;
 mod english;
 mod error;
 mod key;
+#[cfg(feature = "migrations")]
+pub mod lock_names;
 mod lock_timeout;
 #[cfg(feature = "migrations")]
 mod migrate;
@@ -460,8 +462,6 @@ pub use migrate::{
     Blocks, Direction, DryRun, LeftoverIndex, LibraryMigrations, LockTaken, LockedHarness,
     MigrateError, MigrationEvent, MigrationLock, MigrationReport, Touched, Tried,
 };
-#[cfg(feature = "migrations")]
-pub use observe::lock_names;
 pub use observe::{
     End, LockInfo, LockMode, LockNames, LockWait, LockedObject, ObserveDsl, ObserveExt,
     RelationName, RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge,

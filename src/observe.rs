@@ -29,8 +29,6 @@ pub(crate) use holders::holders;
 pub use lock::{LockInfo, LockWait};
 pub use mode::LockMode;
 pub use names::LockNames;
-#[cfg(feature = "migrations")]
-pub use names::lock_names;
 pub use object::{LockedObject, RelationName, RowName};
 pub use observed::{ObserveDsl, Observed};
 #[cfg(feature = "migrations")]

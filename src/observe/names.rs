@@ -29,11 +29,10 @@ use crate::{LockError, LockKey, names};
 /// use diesel::prelude::*;
 /// use diesel_locks::{LockNames, lock_names};
 /// use diesel_locks_harness::TestDatabase;
-/// use diesel_migrations::MigrationHarness;
 ///
 /// # let database = TestDatabase::new()?;
 /// # let mut conn = PgConnection::establish(database.url())?;
-/// conn.run_pending_migrations(lock_names::MIGRATIONS).unwrap();
+/// lock_names::MIGRATIONS.run_pending(&mut conn)?;
 /// LockNames::new(["gold_leader", "invoices"]).register(&mut conn)?;
 ///
 /// // In another process. In psql, `SELECT * FROM diesel_locks.lock_holders` shows them.
@@ -143,18 +142,4 @@ where
          AND pg_catalog.has_table_privilege(pg_class.oid, 'SELECT'))",
     )
     .get_result(conn)
-}
-
-/// The table that keeps the names of locks, and a view for psql.
-#[cfg(feature = "migrations")]
-pub mod lock_names {
-    use diesel_migrations::{EmbeddedMigrations, embed_migrations};
-
-    /// The optional migration: a schema `diesel_locks` with the table `lock_names`, which
-    /// [`LockNames::register`](crate::LockNames::register) writes to, and the view `lock_holders`,
-    /// which shows who holds which lock and who waits, by those names.
-    ///
-    /// It takes the right to create a schema in the database. Members of `pg_monitor` may read both;
-    /// other roles need `USAGE` on the schema, and `SELECT`, or `INSERT` and `UPDATE`.
-    pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("src/observe/names/migrations");
 }

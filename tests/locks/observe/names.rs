@@ -7,7 +7,6 @@ use diesel::sql_types::{Bool, Text};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockKey, LockNames, lock_names};
 use diesel_locks_harness::TestDatabase;
-use diesel_migrations::MigrationHarness;
 use serial_test::parallel;
 
 use super::jam::{connect_as, connect_to, server};
@@ -29,7 +28,7 @@ fn a_name_is_known_as_soon_as_it_is_listed() {
 #[parallel]
 fn the_view_shows_holders_and_waiters_by_registered_names() {
     let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
-    here.run_pending_migrations(lock_names::MIGRATIONS).unwrap();
+    lock_names::MIGRATIONS.run_pending(&mut here).unwrap();
     let names = LockNames::new(["gold leader", "nobody's"]);
     names.and((7, -42), "pair").register(&mut here).unwrap();
     // The last name counts.
@@ -77,7 +76,7 @@ fn another_process_reads_the_names_where_it_may_and_goes_on_where_not() {
     assert!(!LockNames::load(conn).unwrap());
     let error = LockNames::new(["x"]).register(conn).unwrap_err();
     assert!(matches!(error, LockError::Database(_)), "{error:?}");
-    conn.run_pending_migrations(lock_names::MIGRATIONS).unwrap();
+    lock_names::MIGRATIONS.run_pending(conn).unwrap();
     conn.batch_execute(
         "CREATE ROLE monitor LOGIN; GRANT pg_monitor TO monitor; CREATE ROLE stranger LOGIN; \
          INSERT INTO diesel_locks.lock_names VALUES (4294967295, 4294967294, 1, 'from elsewhere')",
@@ -97,7 +96,7 @@ fn another_process_reads_the_names_where_it_may_and_goes_on_where_not() {
     assert_eq!(LockKey::Single(-2).to_string(), "\"from elsewhere\"");
     let rows = sql::<Bool>("SELECT pg_catalog.count(*) >= 0 FROM diesel_locks.lock_holders");
     assert!(rows.get_result::<bool>(monitor).unwrap());
-    conn.revert_last_migration(lock_names::MIGRATIONS).unwrap();
+    lock_names::MIGRATIONS.revert_all(conn).unwrap();
     assert!(!LockNames::load(conn).unwrap());
 }
 

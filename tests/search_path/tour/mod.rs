@@ -22,9 +22,8 @@ use diesel_locks_harness::TempPostgres;
 use crate::support::{backend_pid, eventually, is_blocked, migrate};
 
 /// What the optional migration does, which is no version of the migrations that the tour runs.
-const LOCK_NAMES: &str = include_str!(
-    "../../../src/observe/names/migrations/2026-11-25-052500_create_lock_names/up.sql"
-);
+const LOCK_NAMES: &str =
+    include_str!("../../../src/lock_names/2026-11-25-052500_create_lock_names/up.sql");
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(60);
