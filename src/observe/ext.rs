@@ -42,11 +42,13 @@ use crate::LockError;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = TestDatabase::new()?;
 /// # let mut conn = PgConnection::establish(database.url())?;
-/// let mut leader = conn.advisory_lock("gold_leader")?;
+/// # let mut other = PgConnection::establish(database.url())?;
+/// let leader = other.advisory_lock("gold_leader")?;
 /// let gold = LockedObject::Advisory("gold_leader".into());
-/// let held = leader.locks()?;
+/// let held = conn.locks()?;
 /// let held = held.iter().find(|lock| lock.object == gold).unwrap();
 /// assert!(held.granted && held.to_string().starts_with("advisory lock \"gold_leader\", Excl"));
+/// # leader.release()?;
 /// # Ok(())
 /// # }
 /// ```

@@ -55,7 +55,7 @@ pub trait OnWaitExt: LoadConnection<Backend = Pg> + Sized {
     /// use diesel_locks::prelude::*;
     /// use diesel_locks_harness::TestDatabase;
     ///
-    /// # mod tracing { macro_rules! warn { ($wait:literal) => { println!($wait) } } pub(crate) use warn; }
+    /// # mod tracing { macro_rules! log { ($wait:literal) => { println!($wait) } } pub(crate) use log as warn; }
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = TestDatabase::new()?;
     /// let pool = Pool::new(ConnectionManager::<PgConnection>::new(database.url()))?;
