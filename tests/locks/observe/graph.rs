@@ -255,3 +255,28 @@ fn where_nobody_waits_the_graph_is_empty() {
     assert!(graph.is_empty() && graph.roots().is_empty());
     assert_eq!(graph.to_string(), "nobody waits for a lock\n");
 }
+
+#[test]
+#[parallel]
+fn only_those_prepared_transactions_are_in_the_way_whose_locks_conflict() {
+    let server = server();
+    let observer = &mut connect_to(&server);
+    for (name, lock) in [
+        ("writes", "LOCK TABLE jobs IN ROW EXCLUSIVE MODE"),
+        ("reads", "LOCK TABLE jobs IN ACCESS SHARE MODE"),
+        ("other", "LOCK TABLE accounts IN ROW EXCLUSIVE MODE"),
+    ] {
+        observer
+            .batch_execute(&format!("BEGIN; {lock}; PREPARE TRANSACTION '{name}'"))
+            .unwrap();
+    }
+    let actors = vec![Actor::new(&server, "waiter")];
+    actors[0].does("BEGIN");
+    actors[0].waits(observer, "LOCK TABLE jobs IN SHARE MODE");
+    let waits = observer.lock_waits().unwrap();
+    assert_eq!(
+        waits[0].blockers,
+        [SessionId::Prepared("writes".to_owned())]
+    );
+    end(&server, actors);
+}
