@@ -312,18 +312,18 @@ impl Clock {
         }
     }
 
-    /// A `statement_timeout` of the caller's own that is shorter stays what it is.
+    /// A `statement_timeout` of the caller's own that is shorter stays what it is. One that ends
+    /// beside its statement is a cancellation to the server.
     pub(crate) fn explain(&self, error: LockError) -> LockError {
         match (error, self.wait) {
-            (LockError::StatementTimeout { source }, Wait::Timeout(timeout))
-                if self.begun.elapsed() >= timeout =>
-            {
-                LockError::Timeout {
-                    target: None,
-                    after: Some(timeout),
-                    source: Some(source),
-                }
-            }
+            (
+                LockError::StatementTimeout { source } | LockError::Canceled { source },
+                Wait::Timeout(timeout),
+            ) if self.begun.elapsed() >= timeout => LockError::Timeout {
+                target: None,
+                after: Some(timeout),
+                source: Some(source),
+            },
             (error, wait) => error.after(wait),
         }
     }

@@ -10,6 +10,9 @@ use diesel::result::{Error, QueryResult};
 
 use crate::error::{Condition, LockError, condition_of};
 
+/// How often to try to begin an aborted transaction anew.
+const ATTEMPTS: usize = 5;
+
 /// How many transactions are open: one, and a savepoint for each further one.
 pub(crate) fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
     C::TransactionManager::transaction_manager_status_mut(conn).transaction_depth()
@@ -78,14 +81,20 @@ fn while_aborted<C, T>(
 where
     C: Connection<Backend = Pg>,
 {
-    let rolled_back = match depth.get() - 1 {
+    let rollback = match depth.get() - 1 {
         // One batch: after a ROLLBACK alone, Diesel would take the transaction for ended.
-        0 => conn.batch_execute("ROLLBACK; BEGIN"),
-        savepoint => conn.batch_execute(&format!(
-            "ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"
-        )),
+        0 => "ROLLBACK; BEGIN".to_owned(),
+        savepoint => format!("ROLLBACK TO SAVEPOINT diesel_savepoint_{savepoint}"),
     };
-    rolled_back.map_err(|_| Error::BrokenTransactionManager)?;
+    let is_known = self::depth(conn)?.is_some();
+    // A cancellation may come between the two, and then no transaction is open.
+    let rolled_back = (0..ATTEMPTS).any(|_| conn.batch_execute(&rollback).is_ok());
+    if !rolled_back {
+        return Err(Error::BrokenTransactionManager);
+    }
+    if is_known && self::depth(conn)?.is_none() {
+        change_depth(conn, TransactionDepthChange::IncreaseDepth)?;
+    }
     let done = work(conn);
     match conn.batch_execute(r#"ROLLBACK TO SAVEPOINT "diesel_locks: aborted as before""#) {
         Err(_) => done,

@@ -120,6 +120,11 @@ impl<L: AsRef<[AdvisoryLock]>> SessionLocks<L> {
             transaction::even_if_aborted(conn, |conn| give_back(conn, locks, self.backend_pid));
         let reply = match reply {
             Ok(reply) => reply,
+            // The transaction could not be left as it was.
+            Err(error @ Error::BrokenTransactionManager) => {
+                end(conn);
+                return Err(error.into());
+            }
             Err(error) => {
                 let is_gone = restore(conn, locks).is_some();
                 let error = LockError::from(error);

@@ -90,7 +90,12 @@ impl Attempt<'_, '_> {
     {
         let condition = condition(&*source);
         let in_the_way = match condition {
-            Some(condition) if condition.is_contention() => self.in_the_way(held.conn(), sent),
+            // Whoever was in the way had the lock before it was waited for.
+            Some(Condition::Timeout) => {
+                let waited = self.settings.lock_timeout.unwrap_or(Duration::ZERO);
+                self.in_the_way(held.conn(), sent, waited)
+            }
+            Some(Condition::NotAvailable) => self.in_the_way(held.conn(), sent, Duration::ZERO),
             _ => Vec::new(),
         };
         let is_worth_it = condition.is_some_and(|condition| match condition {
@@ -121,12 +126,16 @@ impl Attempt<'_, '_> {
 
     /// Who holds what the attempt has waited for. It is looked for after the attempt, whose
     /// connection is the only one, so that whoever has let go meanwhile is not found.
-    fn in_the_way<C>(&self, conn: &mut C, sent: Option<&[String]>) -> Vec<SessionInfo>
+    fn in_the_way<C>(
+        &self,
+        conn: &mut C,
+        sent: Option<&[String]>,
+        waited: Duration,
+    ) -> Vec<SessionInfo>
     where
         C: LoadConnection<Backend = Pg>,
     {
         let names = words::names(sent.into_iter().flatten().map(|sql| &**sql));
-        let waited = self.settings.lock_timeout.unwrap_or(Duration::ZERO);
         // What the attempt failed for counts more than why nobody could be found.
         observe::in_the_way(conn, &names, waited).unwrap_or_default()
     }

@@ -20,6 +20,11 @@ use super::pending::pending;
 use super::words;
 use crate::{LockError, lock_timeout, transaction};
 
+/// Has a commit of the transaction fail, such as one by a migration's own `COMMIT`.
+const NEVER_COMMIT: &str = "CREATE TEMPORARY TABLE diesel_locks_dry_run (commits pg_catalog.bool \
+     CONSTRAINT a_dry_run_is_not_committed UNIQUE DEFERRABLE INITIALLY DEFERRED); \
+     INSERT INTO pg_temp.diesel_locks_dry_run VALUES (true), (true)";
+
 /// Why a transaction is rolled back.
 enum Rollback<T> {
     /// It is over, and this was found.
@@ -65,7 +70,8 @@ impl MigrationLock<'_> {
     /// be: where it cannot, see [`LockTaken::is_uncertain`]. What runs outside a transaction is listed
     /// as not tried.
     ///
-    /// Nothing is changed, but the numbers that a sequence has given away. While it runs, its locks
+    /// Nothing is changed, but the numbers that a sequence has given away: a migration that sends a
+    /// `COMMIT` of its own ends the dry run with an error. While it runs, its locks
     /// are as real as those of the migrations, and all of them are held until its end: use a copy of
     /// the database, or [`lock_timeout`](Self::lock_timeout), with which a migration that would have
     /// to wait is [`Tried::Failed`]. The migration lock is taken meanwhile.
@@ -101,6 +107,7 @@ impl MigrationLock<'_> {
     {
         self.locked(conn, |held, ledger| {
             let run = held.transaction(|conn| {
+                conn.batch_execute(NEVER_COMMIT)?;
                 let pending = pending(conn, ledger, &migrations)?;
                 let run = self.rehearse_all(conn, ledger, &pending)?;
                 Err::<(), _>(Rollback::Over(run))

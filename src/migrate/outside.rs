@@ -179,7 +179,12 @@ impl Ended<'_> {
         C: LoadConnection<Backend = Pg>,
     {
         let mut leftovers = index::broken(conn, self.now)?;
-        leftovers.retain(|index| self.is_new(index) || self.is_mentioned(&index.name));
+        leftovers.retain(|index| {
+            // Where nobody knows what was sent.
+            let may_be_its =
+                self.sent.is_none() && interrupted.is_some_and(|note| note.is_older_than(index));
+            self.is_new(index) || self.is_mentioned(&index.name) || may_be_its
+        });
         // Of several statements, the interrupted run has done some.
         if let Some(note) = interrupted
             && !self.is_one_statement()

@@ -118,6 +118,22 @@ fn each_refusal_says_who_was_in_the_way() {
 }
 
 #[test]
+fn a_refusal_at_once_says_it_too_whenever_the_lock_was_taken() {
+    let (_database, mut holder, mut conn) = tables();
+    let pid = backend_pid(&mut holder);
+    holder
+        .batch_execute("BEGIN; SELECT * FROM accounts")
+        .unwrap();
+    let error = MigrationLock::new()
+        .lock_timeout(Duration::from_secs(3_600))
+        .attempts(soon(1))
+        .run_pending(&mut conn, &All::of([("1", "LOCK TABLE accounts NOWAIT")]))
+        .unwrap_err();
+    assert_eq!(error.condition(), Some(Condition::NotAvailable));
+    assert!(matches!(error, MigrateError::Failed { in_the_way, .. } if in_the_way[0].pid == pid));
+}
+
+#[test]
 fn it_does_not_name_who_uses_other_tables() {
     let (database, mut holder, mut conn) = tables();
     holder.batch_execute("CREATE TABLE other (id int)").unwrap();
@@ -261,6 +277,27 @@ fn inside_a_transaction_only_what_a_savepoint_takes_back_is_tried_again() {
     assert_eq!(attempts, 2);
     assert!(exists(&mut conn, "mine"));
     assert_eq!(applied(&mut conn), ["1"]);
+}
+
+#[test]
+fn what_ends_a_whole_transaction_is_tried_again_only_with_it() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let fails = "DO $$ BEGIN RAISE 'not this time' USING ERRCODE = '40001'; END $$";
+    let fails = All::of([("1", fails)]);
+    let lock = MigrationLock::new().attempts(soon(3));
+    let attempts = |error| match error {
+        MigrateError::Failed { attempts, .. } => attempts,
+        error => panic!("{error}"),
+    };
+    let error = lock.run_pending(&mut conn, &fails).unwrap_err();
+    assert_eq!(attempts(error), 3);
+    conn.transaction::<_, MigrateError, _>(|conn| {
+        let error = lock.run_pending(conn, &fails).unwrap_err();
+        assert_eq!(attempts(error), 1);
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

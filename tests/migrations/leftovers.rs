@@ -159,6 +159,43 @@ fn an_index_that_somebody_else_has_made_is_not_taken_for_the_migrations() {
 }
 
 #[test]
+fn neither_is_one_that_was_there_when_the_interrupted_run_began() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    run(&mut conn, &All(index(INDEX).0[..1].to_vec()));
+    conn.batch_execute(
+        "CREATE INDEX accounts_owner ON accounts (id); \
+         CREATE TABLE __begun__diesel_schema_migrations \
+         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
+         INSERT INTO __begun__diesel_schema_migrations \
+         VALUES ('2', ARRAY['accounts_owner'::regclass]::oid[], '{accounts_owner}')",
+    )
+    .unwrap();
+    let error = MigrationLock::new()
+        .run_pending(&mut conn, &index(INDEX))
+        .unwrap_err();
+    assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+}
+
+#[test]
+fn nor_one_that_was_made_after_a_run_that_failed_and_changed_nothing() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    run(&mut conn, &All(index(INDEX).0[..1].to_vec()));
+    conn.batch_execute("ALTER TABLE accounts RENAME owner TO holder")
+        .unwrap();
+    MigrationLock::new()
+        .run_pending(&mut conn, &index(INDEX))
+        .unwrap_err();
+    conn.batch_execute("CREATE INDEX accounts_owner ON accounts (id)")
+        .unwrap();
+    let error = MigrationLock::new()
+        .run_pending(&mut conn, &index(INDEX))
+        .unwrap_err();
+    assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+}
+
+#[test]
 fn an_index_that_cannot_be_unique_is_named_with_the_reason() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
@@ -174,8 +211,14 @@ fn an_index_that_cannot_be_unique_is_named_with_the_reason() {
     assert_eq!(leftovers(error).len(), 1);
 
     // Where it may be dropped it is, and the reason stays.
-    let lock = MigrationLock::new().drop_invalid_indexes(true);
-    let error = lock.run_pending(&mut conn, &index(sql)).unwrap_err();
+    // The first one is dropped, and that of one more attempt, after which there is no other.
+    let mut events = Vec::new();
+    let error = MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .on_progress(|event| events.push(event.clone()))
+        .run_pending(&mut conn, &index(sql))
+        .unwrap_err();
+    assert_eq!(kinds(&events), ["locked", "began", "dropped", "dropped"]);
     assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
     assert!(!exists(&mut conn, "accounts_owner"));
     conn.batch_execute("DELETE FROM accounts WHERE id = 2")

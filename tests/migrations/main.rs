@@ -7,6 +7,7 @@ mod attempts;
 mod dry_run;
 mod fixture;
 mod harness;
+mod hostile;
 mod leftovers;
 mod library;
 mod lock;

@@ -207,6 +207,37 @@ fn what_is_released_under_a_hail_of_cancels_is_released() {
     }
 }
 
+#[test]
+#[parallel]
+fn what_follows_a_release_in_an_aborted_transaction_is_part_of_it_even_under_a_hail_of_cancels() {
+    let (database, mut observer, mut hand) = two_sessions(TestDatabase::new().unwrap());
+    observer
+        .batch_execute("CREATE TABLE marks (id int)")
+        .unwrap();
+    for _ in 0..100 {
+        let mut here = connect(&database);
+        let pid = backend_pid(&mut here);
+        let ended = here.transaction::<(), LockError, _>(|conn| {
+            let mut guard = conn.advisory_lock(1)?;
+            guard.batch_execute("SELECT 1 / 0").unwrap_err();
+            under_a_hail_of_cancels(&mut hand, pid, || drop(guard));
+            for _ in 0..2 {
+                conn.batch_execute("INSERT INTO marks VALUES (1)")
+                    .unwrap_err();
+            }
+            Err(LockError::NotInTransaction)
+        });
+        // The closure's own error, not Diesel's that there is nothing to roll back.
+        assert!(
+            matches!(ended, Err(LockError::NotInTransaction)),
+            "{ended:?}"
+        );
+        let marks = sql::<BigInt>("SELECT pg_catalog.count(*) FROM marks");
+        assert_eq!(marks.get_result::<i64>(&mut observer).unwrap(), 0);
+    }
+    eventually(|| advisory_locks(&database) == 0);
+}
+
 /// Whatever ends a statement in the middle of a set: none of it is kept, or the session is over.
 fn keeps_nothing(
     pool: &Pool<
