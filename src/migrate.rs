@@ -11,6 +11,8 @@ mod library;
 mod lock;
 mod outside;
 mod pending;
+#[cfg(feature = "watch")]
+mod priority;
 mod run;
 mod settings;
 mod waiting;

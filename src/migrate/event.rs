@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::error::{LeftoverIndex, listed};
-use crate::{AdvisoryLock, SessionInfo};
+use crate::{AdvisoryLock, SessionEnd, SessionInfo};
 
 /// What happens while migrations are run, for
 /// [`MigrationLock::on_progress`](crate::MigrationLock::on_progress). `Display` is a line of it.
@@ -55,6 +55,13 @@ pub enum MigrationEvent {
         in_the_way: Vec<SessionInfo>,
         /// How long traffic flows until the next attempt.
         pause: Duration,
+    },
+    /// A session was in the way of a migration with priority, and was ended or spared. Told when the
+    /// migrations are over.
+    #[non_exhaustive]
+    InTheWay {
+        /// The session, and what became of it.
+        session: SessionEnd,
     },
     /// A migration is done.
     #[non_exhaustive]
@@ -142,6 +149,7 @@ impl fmt::Display for MigrationEvent {
                 };
                 write!(f, "{done} migration {migration} in {}", Rounded(*took))
             }
+            Self::InTheWay { session } => write!(f, "{session}"),
             Self::Recovered { migration } => write!(
                 f,
                 "migration {migration} was applied by a run that was interrupted, and is recorded"

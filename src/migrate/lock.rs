@@ -6,6 +6,8 @@ use std::time::Duration;
 use diesel::connection::LoadConnection;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 use diesel::pg::Pg;
+#[cfg(feature = "watch")]
+use diesel::{ConnectionResult, PgConnection};
 
 use super::attempt::Attempt;
 use super::error::MigrateError;
@@ -13,8 +15,14 @@ use super::event::{Direction, MigrationEvent};
 use super::held::Held;
 use super::ledger::{self, Ledger, Place};
 use super::pending::{applied, pending};
+#[cfg(feature = "watch")]
+use super::priority::with_priority;
+#[cfg(feature = "watch")]
+use super::settings::Priority;
 use super::settings::Settings;
 use super::waiting::Waiting;
+#[cfg(feature = "watch")]
+use crate::End;
 use crate::{AdvisoryLockExt, Retry, transaction};
 
 /// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one
@@ -166,6 +174,46 @@ impl<'p> MigrationLock<'p> {
     /// began.
     pub fn drop_invalid_indexes(mut self, drop: bool) -> Self {
         self.settings.drop_invalid_indexes = drop;
+        self
+    }
+
+    /// Gives the migrations priority, as [`Prioritized`](crate::Prioritized) does: whoever blocks one of them for longer
+    /// than `after` is cancelled or terminated, from a second connection that `connect` opens when
+    /// the lock is granted. Superusers' sessions are spared. With the feature `watch`.
+    ///
+    /// A [`lock_timeout`](Self::lock_timeout) that is shorter than `after` gives up first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use diesel::prelude::*;
+    /// use diesel_locks::{End, MigrationLock};
+    /// use diesel_locks_harness::TestDatabase;
+    /// use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+    ///
+    /// const MIGRATIONS: EmbeddedMigrations = embed_migrations!();
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// let connect = || PgConnection::establish(database.url());
+    /// MigrationLock::new()
+    ///     .prioritize(connect, End::Terminate, Duration::from_secs(2))
+    ///     .run_pending(&mut connect()?, MIGRATIONS)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "watch")]
+    pub fn prioritize(
+        mut self,
+        connect: impl Fn() -> ConnectionResult<PgConnection> + 'p,
+        how: End,
+        after: Duration,
+    ) -> Self {
+        self.settings.priority = Some(Priority {
+            connect: Box::new(connect),
+            how,
+            after,
+        });
         self
     }
 
@@ -400,17 +448,23 @@ impl<'p> MigrationLock<'p> {
         let ledger = Ledger::new(&self.ledger, &place);
         let is_open = transaction::depth(conn)?.is_some();
         let mut wait = Waiting::begin(&self.settings, key_name(&place.database, &self.name));
+        let work = |held: &mut Held<'_, C>| {
+            #[cfg(feature = "watch")]
+            return with_priority(&self.settings, held, |held| work(held, &ledger));
+            #[cfg(not(feature = "watch"))]
+            work(held, &ledger)
+        };
         loop {
             if is_open {
                 if conn.try_advisory_xact_lock(wait.lock)? {
                     wait.is_over();
-                    return work(&mut Held::Transaction(conn), &ledger);
+                    return work(&mut Held::Transaction(conn));
                 }
             } else if let Some(guard) = conn.try_advisory_lock(wait.lock)? {
                 wait.is_over();
                 let mut held = Held::Session(guard);
                 held.verify()?;
-                let done = work(&mut held, &ledger)?;
+                let done = work(&mut held)?;
                 held.release()?;
                 return Ok(done);
             }

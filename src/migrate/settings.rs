@@ -3,7 +3,12 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+#[cfg(feature = "watch")]
+use diesel::{ConnectionResult, PgConnection};
+
 use super::event::MigrationEvent;
+#[cfg(feature = "watch")]
+use crate::End;
 use crate::Retry;
 
 pub(super) type Report<'p> = dyn FnMut(&MigrationEvent) + 'p;
@@ -15,7 +20,17 @@ pub(super) struct Settings<'p> {
     pub(super) statement_timeout: Option<Duration>,
     pub(super) attempts: Retry,
     pub(super) drop_invalid_indexes: bool,
+    #[cfg(feature = "watch")]
+    pub(super) priority: Option<Priority<'p>>,
     pub(super) report: RefCell<Box<Report<'p>>>,
+}
+
+/// Who is ended that is in the way, from which connection.
+#[cfg(feature = "watch")]
+pub(super) struct Priority<'p> {
+    pub(super) connect: Box<dyn Fn() -> ConnectionResult<PgConnection> + 'p>,
+    pub(super) how: End,
+    pub(super) after: Duration,
 }
 
 impl Settings<'_> {
@@ -37,6 +52,8 @@ impl Default for Settings<'_> {
                 .attempts(100)
                 .backoff(Duration::from_millis(50), Duration::from_secs(2)),
             drop_invalid_indexes: false,
+            #[cfg(feature = "watch")]
+            priority: None,
             report: RefCell::new(Box::new(|_| ())),
         }
     }

@@ -11,5 +11,6 @@ mod hostile;
 mod leftovers;
 mod library;
 mod lock;
+mod priority;
 mod processes;
 mod traffic;
