@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
                 "no fee after a deposit that was reported",
                 |conn, sessions| {
                     let (report, fee) = (&sessions[2], balances(conn, [1, 2])?[0] == 89);
-                    Ok(!fee || report.failed || report.state != [100, 120])
+                    Ok(!fee || report.failed || report.state::<Seen>() != Some(&vec![100, 120]))
                 },
             )
             .allow_errors(LockError::is_retryable)
@@ -101,7 +101,7 @@ fn database() -> Result<TestDatabase, Box<dyn Error + Send + Sync>> {
     Ok(TestDatabase::new()?.migrated(MIGRATIONS)?)
 }
 
-fn explorer(databases: &[TestDatabase; 2]) -> Explorer<'_, PgConnection, Seen> {
+fn explorer(databases: &[TestDatabase; 2]) -> Explorer<'_, PgConnection> {
     let [one, two] = databases;
     Explorer::new(|| PgConnection::establish(one.url()))
         .on_progress(progress_bar())
@@ -194,7 +194,7 @@ fn total(conn: &mut PgConnection) -> QueryResult<i64> {
 
 fn show(
     title: &str,
-    explorer: &Explorer<'_, PgConnection, Seen>,
+    explorer: &Explorer<'_, PgConnection>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let begun = Instant::now();
     let exploration = explorer.explore()?;

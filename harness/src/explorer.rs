@@ -1,16 +1,26 @@
+mod ends;
 mod error;
+mod explain;
+mod footprint;
 mod frontier;
-mod position;
+mod gate;
+mod judge;
+mod model;
 mod program;
 mod progress;
 mod report;
+mod run;
 mod runner;
 mod schedule;
+mod session;
 mod steps;
+mod verdict;
+mod worker;
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::panic;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -21,12 +31,15 @@ use diesel_locks::LockError;
 
 pub use error::ExplorerError;
 use frontier::{Bounds, Counts, Frontier};
+use judge::Serial;
+use model::Knowledge;
 use program::{Connect, Program};
 use progress::Telling;
 pub use progress::{Progress, progress_bar};
 pub use report::{Exploration, Problem, Run, SessionEnd};
 use runner::Runner;
 use schedule::Schedule;
+use session::{SessionBody, SessionKind};
 pub use steps::{StepResult, Steps};
 
 /// The time after which a schedule is taken for stuck.
@@ -108,17 +121,16 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// which is first, and not always the same. Only what it has chosen is seen. If a schedule can't be
 /// followed because it has chosen otherwise than before, what would have come after it is left out,
 /// and the exploration is not [complete](Exploration::is_complete).
-pub struct Explorer<'e, C, S> {
+pub struct Explorer<'e, C> {
     databases: Vec<Connect<'e, C>>,
-    program: Program<'e, C, S>,
+    program: Program<'e, C>,
     bounds: Bounds,
     on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
 }
 
-impl<'e, C, S> Explorer<'e, C, S>
+impl<'e, C> Explorer<'e, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
-    S: Default + Send + 'static,
 {
     /// No sessions yet, on the database to which `connect` connects.
     pub fn new<X>(connect: impl Fn() -> Result<C, X> + Sync + 'e) -> Self
@@ -133,7 +145,12 @@ where
                 teardown: None,
                 invariants: Vec::new(),
                 allowed: Box::new(|_| false),
+                allowed_results: Box::new(|_| false),
+                allowed_errors: Box::new(|_| false),
                 timeout: TIMEOUT,
+                is_exhaustive: false,
+                is_serializable: false,
+                ignored: Vec::new(),
             },
             bounds: Bounds {
                 schedules: usize::MAX,
@@ -159,12 +176,71 @@ where
         self
     }
 
-    /// Adds a session. Its name is without white space and full stops, because it becomes part of a
-    /// schedule.
-    pub fn session(mut self, name: &str, steps: Steps<C, S>) -> Self {
-        self.program
-            .sessions
-            .push((name.to_owned(), steps.into_script()));
+    /// Adds a session that is ordinary code, as it stands: each statement that it sends on the
+    /// connection is a step, whatever it is sent through.
+    ///
+    /// A step is called by what the statement does and to what, such as `begin`,
+    /// `select:accounts` and, the second time, `select:accounts#2`. How many there are may depend
+    /// on what the code reads. The code must do the same whenever it reads the same. A transaction
+    /// that it leaves open is rolled back, in a step `rollback`.
+    ///
+    /// Its name is without white space and full stops, because it becomes part of a schedule.
+    pub fn code<T, E>(
+        mut self,
+        name: &str,
+        code: impl Fn(&mut C) -> Result<T, E> + Send + Sync + 'e,
+    ) -> Self
+    where
+        T: Debug,
+        E: Debug,
+    {
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: None,
+            kind: SessionKind::Code,
+            body: session::code(code),
+        });
+        self
+    }
+
+    /// Adds a session of steps, of which nothing is known but their order. Its name is without
+    /// white space and full stops, because it becomes part of a schedule.
+    pub fn session<S>(mut self, name: &str, steps: Steps<C, S>) -> Self
+    where
+        S: Default + Send + 'static,
+    {
+        let script = steps.into_script();
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: Some(script.iter().map(|(label, _)| label.clone()).collect()),
+            kind: SessionKind::Steps,
+            body: session::steps(script),
+        });
+        self
+    }
+
+    /// Has every schedule compared with the serial orders, in which one session goes on when the
+    /// one before has ended: what the sessions return and what is in the tables must be the same
+    /// as in one of those. A test needs no invariant then.
+    ///
+    /// The serial orders are run first. Numbers of sequences are not compared. Of a session that
+    /// has failed with an error that is [allowed](Self::allow_errors), nothing may be left: the end
+    /// must be that of a serial order of the others.
+    pub fn serializable(mut self) -> Self {
+        self.program.is_serializable = true;
+        self
+    }
+
+    /// Leaves a column out where ends are compared for [`serializable`](Self::serializable), such
+    /// as `accounts.updated_at`.
+    pub fn ignore_column(mut self, column: &str) -> Self {
+        self.program.ignored.push(column.to_owned());
+        self
+    }
+
+    /// Runs all orders, those too in which nothing can be different.
+    pub fn exhaustive(mut self) -> Self {
+        self.program.is_exhaustive = true;
         self
     }
 
@@ -187,7 +263,7 @@ where
     pub fn invariant(
         mut self,
         name: &str,
-        holds: impl Fn(&mut C, &[SessionEnd<S>]) -> StepResult<bool> + Sync + 'e,
+        holds: impl Fn(&mut C, &[SessionEnd]) -> StepResult<bool> + Sync + 'e,
     ) -> Self {
         self.program
             .invariants
@@ -203,6 +279,22 @@ where
     /// one of these as its source, is always a problem.
     pub fn allow_errors(mut self, allowed: impl Fn(&LockError) -> bool + Sync + 'e) -> Self {
         self.program.allowed = Box::new(allowed);
+        self
+    }
+
+    /// The errors of steps that are no problem, of any type: the application's own too.
+    pub fn allow_any_error(
+        mut self,
+        allowed: impl Fn(&(dyn Error + Send + Sync + 'static)) -> bool + Sync + 'e,
+    ) -> Self {
+        self.program.allowed_errors = Box::new(allowed);
+        self
+    }
+
+    /// The errors of [code](Self::code) that are no problem, as `Debug` shows the whole result:
+    /// `Err(NotFound)`.
+    pub fn allow_results(mut self, allowed: impl Fn(&str) -> bool + Sync + 'e) -> Self {
+        self.program.allowed_results = Box::new(allowed);
         self
     }
 
@@ -262,17 +354,26 @@ where
     ///
     /// # Panics
     ///
-    /// If the functions that connect or that allow errors panic, or `S::default()` does.
+    /// If the functions that connect or that allow errors panic.
     pub fn explore(&self) -> Result<Exploration, ExplorerError> {
         self.program.check_labels()?;
-        let frontier = Frontier::new(self.bounds);
+        let sessions = self.program.sessions.len();
+        let knowledge = Mutex::new(Knowledge::default());
+        let serial = match self.program.is_serializable {
+            true => judge::permutations(&(0..sessions).collect::<Vec<_>>()),
+            false => Vec::new(),
+        };
+        let is_exhaustive = self.program.is_exhaustive;
+        let frontier = Frontier::new(self.bounds, &knowledge, sessions, is_exhaustive, serial);
         let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
+        let serial = Serial::default();
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for connect in &self.databases {
+                let work = || self.work(connect, &frontier, &knowledge, &serial, &telling);
                 let worker = thread::Builder::new()
                     .name("explorer".to_owned())
-                    .spawn_scoped(scope, || self.work(connect, &frontier, &telling));
+                    .spawn_scoped(scope, work);
                 if worker.is_err() {
                     frontier.stop();
                 }
@@ -302,39 +403,64 @@ where
     /// Else as for [`explore`](Self::explore).
     pub fn replay(&self, schedule: &str) -> Result<Run, ExplorerError> {
         self.program.check_labels()?;
-        let mut schedule = Schedule::from_start(self.program.parse(schedule)?);
-        Runner::open(&self.program, &self.databases[0])?.run(&mut schedule)
+        let (order, names) = self.program.parse(schedule)?;
+        let knowledge = Mutex::new(Knowledge::default());
+        let serial = Serial::default();
+        thread::scope(|scope| {
+            let connect = &self.databases[0];
+            let mut runner = Runner::open(&self.program, connect, scope, &knowledge)?;
+            let mut ran = runner.run(Schedule::from_start(order))?;
+            if self.program.is_serializable {
+                serial.judge(&self.program, &mut runner, &knowledge, &mut ran)?;
+            }
+            ran.run.finish();
+            ran.run.end = ran.ending.text();
+            let known = |name: &String| ran.run.steps.iter().any(|step| step.name == *name);
+            match names.into_iter().find(|name| !known(name)) {
+                Some(step) => Err(ExplorerError::Schedule { step }),
+                None => Ok(ran.run),
+            }
+        })
     }
 
     fn work(
         &self,
         connect: &Connect<'e, C>,
-        frontier: &Frontier,
+        frontier: &Frontier<'_>,
+        knowledge: &Mutex<Knowledge>,
+        serial: &Serial,
         telling: &Telling<'_>,
     ) -> Result<(), ExplorerError> {
         // Whatever ends this one, the others do not wait for it.
         let _stop = StopAll(frontier);
-        let mut runner = Runner::open(&self.program, connect)?;
-        while let Some(mut schedule) = frontier.next() {
-            let run = runner.run(&mut schedule)?;
-            let Counts { ended, failures } = frontier.ran(run, &schedule);
-            telling.tell(ended, failures);
-        }
-        Ok(())
+        thread::scope(|scope| {
+            let mut runner = Runner::open(&self.program, connect, scope, knowledge)?;
+            while let Some(task) = frontier.next() {
+                let mut ran = runner.run(task.schedule.clone())?;
+                if task.schedule.only().is_some() {
+                    serial.add(&ran);
+                } else if self.program.is_serializable {
+                    serial.judge(&self.program, &mut runner, knowledge, &mut ran)?;
+                }
+                let Counts { ended, failures } = frontier.ran(task, ran);
+                telling.tell(ended, failures);
+            }
+            Ok(())
+        })
     }
 }
 
-struct StopAll<'f>(&'f Frontier);
+struct StopAll<'f, 'k>(&'f Frontier<'k>);
 
-impl Drop for StopAll<'_> {
+impl Drop for StopAll<'_, '_> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
-impl<C, S> fmt::Debug for Explorer<'_, C, S> {
+impl<C> fmt::Debug for Explorer<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions = self.program.sessions.iter().map(|(name, _)| name);
+        let sessions = self.program.sessions.iter().map(|session| &session.name);
         f.debug_struct("Explorer")
             .field("sessions", &sessions.collect::<Vec<_>>())
             .field("databases", &self.databases.len())

@@ -16,7 +16,7 @@ use crate::support::{connections, database, eventually};
 #[parallel]
 fn an_error_that_is_not_allowed_ends_its_session_and_is_a_problem() {
     let database = database();
-    let explorer = explorer::<()>(&database)
+    let explorer = explorer(&database)
         .session(
             "first",
             Steps::transaction(IsolationLevel::ReadCommitted)
@@ -64,7 +64,7 @@ fn a_session_that_fails_is_in_nobodys_way() {
 #[parallel]
 fn a_step_that_panics_and_an_invariant_that_does_are_problems() {
     let database = database();
-    let explorer = explorer::<()>(&database)
+    let explorer = explorer(&database)
         .session(
             "first",
             Steps::new().step("panic", |_, ()| panic!("in the step")),
@@ -90,7 +90,7 @@ fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
     let database = database();
     let hangs = AtomicUsize::new(0);
     let hangs: &'static AtomicUsize = Box::leak(Box::new(hangs));
-    let exploration = explorer::<()>(&database)
+    let exploration = explorer(&database)
         .timeout(Duration::from_millis(500))
         .session(
             "first",
@@ -125,7 +125,7 @@ fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
 fn a_connection_that_is_killed_is_a_problem_and_the_next_schedule_goes_well() {
     let database = database();
     let kills: &'static AtomicUsize = Box::leak(Box::default());
-    let exploration = explorer::<()>(&database)
+    let exploration = explorer(&database)
         .session(
             "first",
             Steps::new().step("kill", |conn, ()| {
@@ -181,7 +181,7 @@ fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
     }
     impl std::error::Error for Bad {}
     let database = database();
-    let run = explorer::<()>(&database)
+    let run = explorer(&database)
         .session("first", Steps::new().step("fail", |_, ()| Err(Bad.into())))
         .replay("")
         .unwrap();

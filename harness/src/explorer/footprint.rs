@@ -1,0 +1,15 @@
+//! What statements touch, so that two of them that touch nothing in common need not be run in both
+//! orders.
+
+mod catalog;
+mod print;
+mod shape;
+mod shapes;
+mod statement;
+mod tokens;
+mod touch;
+
+pub(super) use print::{Footprint, Lock, Serializable, Thing};
+pub(super) use shapes::Shapes;
+pub(super) use statement::{Kind, Statement};
+pub(super) use touch::{RowKey, Touch};

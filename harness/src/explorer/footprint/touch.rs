@@ -1,0 +1,377 @@
+//! What a statement touches with its binds: rows, where that can be told.
+
+use super::catalog::{Catalog, Relation};
+use super::print::{Lock, Strength, Thing};
+use super::shape::Shape;
+use super::statement::Statement;
+use super::tokens::{Token, tokens};
+
+/// What a statement touches.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Touch {
+    pub(crate) reads: Vec<Thing>,
+    pub(crate) writes: Vec<Thing>,
+    pub(crate) locks: Vec<Lock>,
+    /// What it changes for all at once, such as a sequence.
+    pub(crate) bumps: Vec<Lock>,
+    /// The one lock for which it may wait, before it has done anything: a row by its key, or an
+    /// advisory lock.
+    pub(crate) waits_for: Option<Lock>,
+    /// The row of that lock, to look whether it is there.
+    pub(crate) row: Option<RowKey>,
+    /// Advisory locks of the session, and whether it takes them or lets them go.
+    pub(crate) session_locks: Vec<Lock>,
+    pub(crate) unlocks: Vec<Lock>,
+    pub(crate) is_deferred: bool,
+}
+
+/// A row, as it can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RowKey {
+    pub(crate) table: String,
+    pub(crate) column: String,
+    pub(crate) of_type: String,
+    pub(crate) value: String,
+}
+
+const ADVISORY: &str = "advisory lock";
+const SEQUENCE: &str = "sequence";
+
+pub(crate) fn touch(catalog: &Catalog, shape: &Shape, statement: &Statement) -> Touch {
+    let tokens = tokens(&statement.sql);
+    let row = row(catalog, shape, statement, &tokens);
+    let thing = |name: &String| {
+        let root = catalog.root(name);
+        match &row {
+            Some(found) if found.key.table == *name => Thing::row(root, &found.key.value),
+            _ => Thing::any(root),
+        }
+    };
+    let mut touch = Touch {
+        reads: shape.reads.iter().map(thing).collect(),
+        writes: shape.writes.iter().map(thing).collect(),
+        locks: (shape.locks.iter())
+            .map(|(name, strength)| Lock {
+                thing: thing(name),
+                strength: *strength,
+            })
+            .collect(),
+        is_deferred: shape.is_deferred,
+        ..Touch::default()
+    };
+    for table in &shape.sequences {
+        let thing = match table {
+            Some(table) => Thing::row(SEQUENCE, table),
+            None => Thing::any(SEQUENCE),
+        };
+        touch.bumps.push(Lock {
+            thing,
+            strength: Strength::Update,
+        });
+    }
+    if let Some(found) = row.filter(|found| found.is_whole) {
+        let own = |lock: &&Lock| lock.thing.row.is_some();
+        touch.waits_for = touch.locks.iter().find(own).cloned();
+        touch.row = touch.waits_for.is_some().then_some(found.key);
+    }
+    if shape.advisory {
+        advisory(statement, &tokens, &mut touch);
+    }
+    touch
+}
+
+struct Row {
+    key: RowKey,
+    /// Whether the key is all that the statement asks of the row.
+    is_whole: bool,
+}
+
+/// The row that a statement is about, if it is about one by its primary key.
+fn row(
+    catalog: &Catalog,
+    shape: &Shape,
+    statement: &Statement,
+    tokens: &[Token],
+) -> Option<Row> {
+    let mut named = shape.named.iter();
+    let (table, None) = (named.next()?, named.next()) else {
+        return None;
+    };
+    let relation = catalog.relations.get(table)?;
+    let (column, of_type) = relation.key.as_ref()?;
+    let mut related = relation.references.iter().chain(&relation.referenced_by);
+    if related.any(|reference| reference.table == *table) {
+        return None;
+    }
+    let is_plain = relation.kind == "r" && !relation.has_children && relation.parents.is_empty();
+    let count = |word: &str| tokens.iter().filter(|token| token.is(word)).count();
+    let verbs = ["select", "insert", "update", "delete", "merge"];
+    // The UPDATE of FOR UPDATE and of ON CONFLICT is none.
+    let is_verb = |at: usize| {
+        let before = at.checked_sub(1).map(|before| &tokens[before]);
+        verbs.iter().any(|verb| tokens[at].is(verb))
+            && !before.is_some_and(|before| ["for", "key", "do"].iter().any(|w| before.is(w)))
+    };
+    let is_single = (0..tokens.len()).filter(|&at| is_verb(at)).count() == 1
+        && ["join", "union", "with", "using", "table", "nowait", "skip", "tablesample"]
+            .iter()
+            .all(|word| count(word) == 0);
+    if !is_plain || !is_single || shape.fires {
+        return None;
+    }
+    let key = |value: String| RowKey {
+        table: table.clone(),
+        column: column.clone(),
+        of_type: of_type.clone(),
+        value,
+    };
+    if tokens.first()?.is("insert") {
+        let value = inserted(relation, column, tokens)?;
+        let value = value_of(value, of_type, statement)?;
+        return Some(Row {
+            key: key(value),
+            is_whole: false,
+        });
+    }
+    let from = tokens.iter().rposition(|token| token.is("where"))?;
+    if tokens[..from].iter().any(|token| token.is("where")) {
+        return None;
+    }
+    let ends = ["order", "limit", "for", "returning", "group", "having", "offset", "fetch", "window"];
+    let rest = &tokens[from + 1..];
+    let is_end = |token: &Token| ends.iter().any(|end| token.is(end));
+    let to = rest.iter().position(is_end).unwrap_or(rest.len());
+    let conditions = conditions(&rest[..to]);
+    let value = conditions.iter().find_map(|condition| equal(condition, column))?;
+    let value = value_of(value, of_type, statement)?;
+    let is_update = tokens.first()?.is("update");
+    let sets_key = is_update
+        && shape.locks.iter().any(|(name, strength)| name == table && *strength == Strength::Update);
+    if sets_key {
+        return None;
+    }
+    Some(Row {
+        key: key(value),
+        is_whole: conditions.len() == 1,
+    })
+}
+
+/// The value of the key in an INSERT of one row into a table that nothing else makes unique.
+fn inserted<'t>(relation: &Relation, column: &str, tokens: &'t [Token]) -> Option<&'t Token> {
+    if relation.unique.len() != 1 || tokens.iter().any(|token| token.is("select")) {
+        return None;
+    }
+    let open = tokens.iter().position(|token| *token == Token::Sign('('))?;
+    let close = open + tokens[open..].iter().position(|token| *token == Token::Sign(')'))?;
+    let names = tokens[open + 1..close].split(|token| *token == Token::Sign(','));
+    let place = names.into_iter().position(|name| {
+        matches!(name, [Token::Word { text, .. }] if text == column)
+    })?;
+    let values = tokens.get(close + 1..)?;
+    if !values.first()?.is("values") {
+        return None;
+    }
+    let (mut depth, mut at) = (0, 0);
+    let mut found: Vec<&Token> = Vec::new();
+    for (number, token) in values[1..].iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            Token::Sign(',') if depth == 1 => at += 1,
+            token if at == place && depth > 0 => found.push(token),
+            _ => {}
+        }
+        if depth == 0 {
+            // A second row follows.
+            let more = values.get(number + 2) == Some(&Token::Sign(','));
+            return match found.as_slice() {
+                [value] if !more => Some(value),
+                _ => None,
+            };
+        }
+    }
+    None
+}
+
+/// The parts of a condition that are joined by AND; none if there is an OR.
+fn conditions(tokens: &[Token]) -> Vec<&[Token]> {
+    let mut tokens = tokens;
+    while let [Token::Sign('('), inner @ .., Token::Sign(')')] = tokens {
+        let mut depth = 0;
+        let closes_early = inner.iter().any(|token| {
+            match token {
+                Token::Sign('(') => depth += 1,
+                Token::Sign(')') => depth -= 1,
+                _ => {}
+            }
+            depth < 0
+        });
+        if closes_early {
+            break;
+        }
+        tokens = inner;
+    }
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            token if depth == 0 && (token.is("or") || token.is("not") || token.is("between")) => {
+                return Vec::new();
+            }
+            token if depth == 0 && token.is("and") => {
+                parts.push(&tokens[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return vec![tokens];
+    }
+    parts.push(&tokens[start..]);
+    parts.into_iter().flat_map(conditions_or_none).collect()
+}
+
+fn conditions_or_none(part: &[Token]) -> Vec<&[Token]> {
+    match conditions(part) {
+        // An OR in it is a condition like any other.
+        parts if parts.is_empty() => vec![part],
+        parts => parts,
+    }
+}
+
+/// The value to which the condition says that the column is equal.
+fn equal<'t>(condition: &'t [Token], column: &str) -> Option<&'t Token> {
+    let at = condition.iter().position(|token| *token == Token::Sign('='))?;
+    let (left, right) = (&condition[..at], &condition[at + 1..]);
+    let is_column = |side: &[Token]| {
+        let words = side.iter().enumerate().all(|(at, token)| match at % 2 {
+            0 => token.word().is_some(),
+            _ => *token == Token::Sign('.'),
+        });
+        words && side.len() % 2 == 1 && side.last().and_then(Token::word) == Some(column)
+    };
+    match (left, right) {
+        (side, [value]) if is_column(side) => Some(value),
+        ([value], side) if is_column(side) => Some(value),
+        _ => None,
+    }
+}
+
+/// A value in one form for each row, where its type has one.
+fn value_of(token: &Token, of_type: &str, statement: &Statement) -> Option<String> {
+    let value = match token {
+        Token::Param(number) => statement.binds.get(number.checked_sub(1)?)?.clone(),
+        Token::Number(number) => number.clone(),
+        Token::Text(text) => format!("{text:?}"),
+        _ => return None,
+    };
+    let value = match value.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => inner.to_owned(),
+        None => value,
+    };
+    match of_type {
+        "integer" | "bigint" | "smallint" => value.parse::<i64>().ok().map(|n| n.to_string()),
+        "text" | "character varying" | "uuid" => {
+            let inner = value.trim_matches('"');
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@ ".contains(c);
+            let quoted = value.len() == inner.len() + 2 || of_type == "uuid";
+            (quoted && !inner.is_empty() && inner.chars().all(is_plain)).then(|| match of_type {
+                "uuid" => inner.to_lowercase(),
+                _ => inner.to_owned(),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Adds what the functions for advisory locks do.
+fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touch) {
+    let any = |strength| Lock {
+        thing: Thing::any(ADVISORY),
+        strength,
+    };
+    let Some((name, key)) = only_advisory(statement, tokens) else {
+        touch.bumps.push(any(Strength::Update));
+        touch.unlocks.push(any(Strength::Update));
+        return;
+    };
+    let strength = match name.contains("shared") {
+        true => Strength::Share,
+        false => Strength::Update,
+    };
+    let lock = key.map_or(any(strength), |key| Lock {
+        thing: Thing::row(ADVISORY, &key),
+        strength,
+    });
+    let is_known = lock.thing.row.is_some();
+    if name.contains("unlock") {
+        touch.unlocks.push(lock);
+    } else if name.contains("try") {
+        // Whether it was granted is not seen.
+        touch.bumps.push(lock);
+    } else {
+        touch.waits_for = is_known.then(|| lock.clone());
+        match name.contains("xact") {
+            true => touch.locks.push(lock),
+            false => touch.session_locks.push(lock),
+        }
+    }
+}
+
+/// `SELECT pg_advisory_lock($1)`, and nothing else.
+fn only_advisory(statement: &Statement, tokens: &[Token]) -> Option<(String, Option<String>)> {
+    let rest = match tokens {
+        [select, Token::Word { text, .. }, Token::Sign('.'), rest @ ..]
+            if select.is("select") && text == "pg_catalog" =>
+        {
+            rest
+        }
+        [select, rest @ ..] if select.is("select") => rest,
+        _ => return None,
+    };
+    let [Token::Word { text, .. }, Token::Sign('('), arguments @ .., Token::Sign(')')] = rest else {
+        return None;
+    };
+    if !text.starts_with("pg_advisory_") && !text.starts_with("pg_try_advisory_") {
+        return None;
+    }
+    let parts = arguments.split(|token| *token == Token::Sign(','));
+    let value = |part: &[Token]| match part {
+        [token] => value_of(token, "bigint", statement),
+        [Token::Sign('-'), token] => Some(format!("-{}", value_of(token, "bigint", statement)?)),
+        _ => None,
+    };
+    let values: Option<Vec<String>> = parts.map(value).collect();
+    Some((text.clone(), values.map(|values| values.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conditions_of(sql: &str) -> usize {
+        conditions(&tokens(sql)).len()
+    }
+
+    #[test]
+    fn conditions_are_split_at_and_unless_there_is_an_or() {
+        assert_eq!(conditions_of("((a = 1) AND (b = 2)) AND c"), 3);
+        assert_eq!(conditions_of("(a = 1)"), 1);
+        assert_eq!(conditions_of("(a = 1) OR (b = 2)"), 0);
+        assert_eq!(conditions_of("(a = 1 OR b = 2) AND c"), 2);
+    }
+
+    #[test]
+    fn a_value_has_one_form() {
+        let statement = Statement::parse("x -- binds: [1, \"b\", Some(3)]");
+        let value = |sql: &str, of_type| value_of(&tokens(sql)[0], of_type, &statement);
+        assert_eq!(value("$1", "bigint").as_deref(), Some("1"));
+        assert_eq!(value("$2", "text").as_deref(), Some("b"));
+        assert_eq!(value("$3", "integer").as_deref(), Some("3"));
+        assert_eq!(value("01", "integer").as_deref(), Some("1"));
+        assert_eq!(value("$1", "numeric"), None);
+        assert_eq!(value("$4", "bigint"), None);
+    }
+}

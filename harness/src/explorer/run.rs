@@ -1,0 +1,327 @@
+//! One run: the sessions take their steps, one at a time.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::sql_types::Bool;
+use diesel::{QueryResult, RunQueryDsl};
+
+use super::error::ExplorerError;
+use super::footprint::RowKey;
+use super::model::{Coming, Effect, Knowledge, Next, State, Taken};
+use super::program::{Program, full_name};
+use super::report::{Problem, RunStep};
+use super::runner::{Ran, lock};
+use super::schedule::Schedule;
+use super::worker::Worker;
+use crate::sessions::{Execution, SessionError, Until};
+use crate::transcript::Transcript;
+
+/// How long a session that waits has had to look for a circle, before another one goes on: so the
+/// one that closes a circle is the one that finds it.
+const LOOKED: Duration = Duration::from_millis(5);
+
+/// Steers the sessions through a schedule.
+pub(super) struct Steering<'r, 'w, C> {
+    program: &'r Program<'r, C>,
+    knowledge: &'r Mutex<Knowledge>,
+    execution: &'w Arc<Execution>,
+    workers: &'w [Worker<'r, C>],
+    scout: &'w mut C,
+    schedule: Schedule,
+    state: State,
+    ran: Ran,
+    /// What each session is about.
+    current: Vec<Option<usize>>,
+    has_ended: bool,
+}
+
+impl<'r, 'w, C> Steering<'r, 'w, C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    pub(super) fn new(
+        program: &'r Program<'r, C>,
+        knowledge: &'r Mutex<Knowledge>,
+        execution: &'w Arc<Execution>,
+        workers: &'w [Worker<'r, C>],
+        scout: &'w mut C,
+        schedule: Schedule,
+    ) -> Self {
+        let is_exhaustive = program.is_exhaustive;
+        Self {
+            ran: Ran::new(schedule.only(), Transcript::default()),
+            state: State::new(workers.len(), is_exhaustive),
+            current: vec![None; workers.len()],
+            has_ended: false,
+            program,
+            knowledge,
+            execution,
+            workers,
+            scout,
+            schedule,
+        }
+    }
+
+    /// What has happened, and whether all sessions came to an end.
+    pub(super) fn into_ran(mut self) -> (Ran, bool) {
+        self.ran.has_strayed = self.schedule.has_strayed();
+        (self.ran, self.has_ended)
+    }
+
+    pub(super) fn take_steps(&mut self) -> Result<(), ExplorerError> {
+        let only: Vec<usize> = match self.schedule.only() {
+            Some(only) => only.to_vec(),
+            None => (0..self.workers.len()).collect(),
+        };
+        for session in 0..self.workers.len() {
+            let next = match only.contains(&session) {
+                true => {
+                    let worker = &self.workers[session];
+                    worker.begin(&self.program.sessions[session]);
+                    if !worker.gate.await_arrival(self.program.timeout) {
+                        let problem = crate::sessions::StepProblem::TimedOut {
+                            after: self.program.timeout,
+                            idle: true,
+                        };
+                        let step = full_name(&self.program.sessions[session].name, "start");
+                        self.ran.run.problems.push(Problem::Broken { step, problem });
+                        return Ok(());
+                    }
+                    self.stands_before(session)
+                }
+                false => None,
+            };
+            self.ran.record.start.push(next);
+        }
+        loop {
+            let standing: Vec<(usize, Arc<Next>)> = (only.iter())
+                .filter_map(|&session| Some((session, self.workers[session].gate.parked()?)))
+                .collect();
+            if standing.is_empty() {
+                let is_going = |session: &&usize| self.workers[**session].gate.is_going();
+                if only.iter().find(is_going).is_none() {
+                    self.has_ended = true;
+                    return Ok(());
+                }
+                // They wait for what ends by itself, or one has hung.
+                if !self.settle(Until::OneEnded)? {
+                    return Ok(());
+                }
+                self.note_resumed();
+                continue;
+            }
+            let (session, next, coming) = self.choose(&standing);
+            if !self.step(session, next, coming)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What a session stands before, with what that touches learnt.
+    fn stands_before(&mut self, session: usize) -> Option<Arc<Next>> {
+        let next = self.workers[session].gate.parked()?;
+        if let (Some(statement), false) = (&next.statement, self.program.is_exhaustive) {
+            lock(self.knowledge).shapes.learn(self.scout, statement);
+        }
+        Some(next)
+    }
+
+    fn choose(&mut self, standing: &[(usize, Arc<Next>)]) -> (usize, Arc<Next>, Coming) {
+        let knowledge = lock(self.knowledge);
+        let coming: Vec<(usize, Coming)> = (standing.iter())
+            .map(|(session, next)| {
+                let coming = self.state.coming(*session, next, &knowledge.shapes);
+                (*session, coming)
+            })
+            .collect();
+        let enabled = self.state.enabled(&coming);
+        let sessions: Vec<usize> = standing.iter().map(|(session, _)| *session).collect();
+        let done = |session| self.ran.run.steps.iter().filter(|step| step.session == session).count();
+        let steps = |session: usize| match &self.program.sessions[session].labels {
+            Some(labels) => labels.len(),
+            None => knowledge.length(session),
+        };
+        let left = |session| steps(session).saturating_sub(done(session));
+        let chosen = self.schedule.choose(&sessions, &enabled, left);
+        let at = sessions.iter().position(|&session| session == chosen).unwrap_or(0);
+        let (_, next) = &standing[at];
+        let (_, coming) = &coming[at];
+        (chosen, Arc::clone(next), coming.clone())
+    }
+
+    /// Has the session go on, and says whether none has hung.
+    fn step(
+        &mut self,
+        session: usize,
+        next: Arc<Next>,
+        coming: Coming,
+    ) -> Result<bool, ExplorerError> {
+        let name = &self.program.sessions[session].name;
+        self.current[session] = Some(self.ran.run.steps.len());
+        self.ran.run.steps.push(RunStep::new(session, full_name(name, &next.label), &next));
+        let waiting = self.waiting();
+        if self.execution.start(session, &next.label).is_err() {
+            let problem = crate::sessions::StepProblem::TooLate;
+            let step = self.ran.run.last_step(session);
+            self.ran.run.problems.push(Problem::Broken { step, problem });
+            return Ok(false);
+        }
+        self.workers[session].gate.release();
+        let begun = Instant::now();
+        let mut is_going_on = self.settle(Until::Settled)?;
+        while is_going_on && self.execution.is_deadlocked() {
+            // What others do meanwhile would depend on how soon the server ends it.
+            is_going_on = self.settle(Until::OneEnded)? && self.settle(Until::Settled)?;
+        }
+        let mut effect = Effect {
+            is_stuck: !is_going_on,
+            ..Effect::default()
+        };
+        let mut after = Vec::new();
+        let gate = &self.workers[session].gate;
+        if gate.is_going() {
+            let blocked = self.execution.blocked(session);
+            let names = blocked.as_ref().map_or(&[][..], |blocked| blocked.by());
+            let is_named = |other: &usize| names.contains(&self.program.sessions[*other].name);
+            effect.waits = Some((0..self.workers.len()).filter(is_named).collect());
+            let elapsed = begun.elapsed();
+            if is_going_on && elapsed < LOOKED {
+                thread::sleep(LOOKED - elapsed);
+            }
+        } else {
+            effect.fails = self.ended(session);
+            after.push(session);
+        }
+        for other in waiting {
+            if other != session && !self.workers[other].gate.is_going() {
+                effect.resumes.push((other, self.ended(other)));
+                after.push(other);
+            }
+        }
+        let still = self.waiting();
+        let is_one_of_several = !effect.resumes.is_empty() && !still.is_empty();
+        self.ran.is_chosen |= is_one_of_several || effect.resumes.len() > 1;
+        if effect.waits.is_none() && !effect.fails && !self.program.is_exhaustive {
+            effect.holds = coming.waits_for().is_some() && self.holds(&next);
+        }
+        self.state.take(&coming, &effect);
+        let after = after
+            .into_iter()
+            .map(|session| (session, self.stands_before(session)))
+            .collect();
+        self.ran.record.taken.push(Taken {
+            session,
+            next,
+            effect,
+            after,
+        });
+        Ok(is_going_on)
+    }
+
+    /// A step has ended: notes how, and says whether it has failed.
+    fn ended(&mut self, session: usize) -> bool {
+        let error = self.workers[session].gate.take_error();
+        if let Some(at) = self.current[session].take() {
+            self.ran.run.steps[at].error = error.as_ref().map(ToString::to_string);
+        }
+        error.is_some()
+    }
+
+    /// Sessions have gone on by themselves.
+    fn note_resumed(&mut self) {
+        let gone_on = |session: &usize| {
+            self.state.is_waiting(*session) && !self.workers[*session].gate.is_going()
+        };
+        let gone_on: Vec<usize> = (0..self.workers.len()).filter(gone_on).collect();
+        // Time has done it, and may do otherwise.
+        self.ran.is_chosen = true;
+        for session in gone_on {
+            let fails = self.ended(session);
+            let next = self.stands_before(session);
+            if let Some(last) = self.ran.record.taken.last_mut() {
+                last.effect.resumes.push((session, fails));
+                last.after.push((session, next));
+            }
+        }
+        // What was taken of the last event is not what it was.
+        self.state.is_stuck = false;
+        for session in 0..self.workers.len() {
+            if !self.workers[session].gate.is_going() {
+                self.state.wake(session);
+            }
+        }
+    }
+
+    fn waiting(&self) -> Vec<usize> {
+        let is_going = |session: &usize| self.workers[*session].gate.is_going();
+        let takes_part = |session: &usize| {
+            self.schedule.only().is_none_or(|only| only.contains(session))
+        };
+        (0..self.workers.len()).filter(takes_part).filter(is_going).collect()
+    }
+
+    /// Waits for the steps that are under way, and says whether none has hung.
+    fn settle(&mut self, until: Until) -> Result<bool, ExplorerError> {
+        let busy = self.waiting();
+        match self.execution.wait(&busy, until) {
+            Err(SessionError::Step {
+                session,
+                step,
+                problem,
+                ..
+            }) => {
+                let step = full_name(&session, &step);
+                self.ran.run.problems.push(Problem::Broken { step, problem });
+                Ok(false)
+            }
+            waited => {
+                waited?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whether the statement has the lock for which it might have waited.
+    fn holds(&mut self, next: &Next) -> bool {
+        let Some(statement) = &next.statement else {
+            return false;
+        };
+        let touch = lock(self.knowledge).shapes.touch(statement);
+        match touch.and_then(|touch| touch.row) {
+            // Whoever asks for a row that is not there has none.
+            Some(row) => is_held(self.scout, &row).unwrap_or(false),
+            None => true,
+        }
+    }
+}
+
+/// Whether a transaction that goes on has locked or changed the row that others see.
+fn is_held<C: LoadConnection<Backend = Pg>>(conn: &mut C, row: &RowKey) -> QueryResult<bool> {
+    let RowKey {
+        table,
+        column,
+        of_type,
+        value,
+    } = row;
+    let of_type = match of_type.as_str() {
+        "character varying" => "text",
+        other => other,
+    };
+    let of_column = match of_type {
+        "text" => "::pg_catalog.text",
+        _ => "",
+    };
+    let column = column.replace('"', "\"\"");
+    sql::<Bool>(&format!(
+        "SELECT EXISTS (SELECT FROM {table} AS t JOIN pg_catalog.pg_locks AS l \
+         ON l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=) t.xmax::pg_catalog.text \
+         WHERE (t.\"{column}\"{of_column} OPERATOR(pg_catalog.=) '{value}'::{of_type}) \
+         AND l.granted AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'))"
+    ))
+    .get_result(conn)
+}
