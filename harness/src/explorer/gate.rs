@@ -187,7 +187,6 @@ impl Gate {
 
     fn park(&self, next: Next) {
         let mut inner = self.inner();
-        inner.at = At::Parked(Arc::new(next));
         inner.is_released = false;
         let ends = std::mem::take(&mut inner.in_step);
         let what = what(inner.error.as_ref());
@@ -195,8 +194,9 @@ impl Gate {
         if ends {
             self.execution.end(self.session, what);
         }
-        self.changed.notify_all();
         let mut inner = self.inner();
+        inner.at = At::Parked(Arc::new(next));
+        self.changed.notify_all();
         while !inner.is_released && !inner.is_to_crash {
             let waited = self.changed.wait(inner);
             inner = waited.unwrap_or_else(PoisonError::into_inner);
@@ -231,11 +231,11 @@ impl Gate {
             (None, None) => what(inner.error.as_ref()),
         };
         let ends = std::mem::take(&mut inner.in_step);
-        inner.at = At::Ended(Some(end));
         drop(inner);
         if ends {
             self.execution.end(self.session, what);
         }
+        self.inner().at = At::Ended(Some(end));
         self.changed.notify_all();
     }
 

@@ -173,11 +173,7 @@ where
         }
         self.workers[session].gate.release();
         let begun = Instant::now();
-        let mut is_going_on = self.settle(Until::Settled)?;
-        while is_going_on && self.execution.is_deadlocked() {
-            // What others do meanwhile would depend on how soon the server ends it.
-            is_going_on = self.settle(Until::OneEnded)? && self.settle(Until::Settled)?;
-        }
+        let is_going_on = self.settle_all()?;
         let mut effect = Effect {
             is_stuck: !is_going_on,
             ..Effect::default()
@@ -221,6 +217,27 @@ where
             after,
         });
         Ok(is_going_on)
+    }
+
+    /// Waits until each session has ended its step or waits for one that does nothing, and says
+    /// whether none has hung.
+    fn settle_all(&mut self) -> Result<bool, ExplorerError> {
+        let mut before = None;
+        loop {
+            if !self.settle(Until::Settled)? {
+                return Ok(false);
+            }
+            // What others do meanwhile would depend on how soon the server ends it.
+            if self.execution.is_deadlocked() && !self.settle(Until::OneEnded)? {
+                return Ok(false);
+            }
+            let waiting = self.waiting();
+            // One that was seen to wait may have been let go on since.
+            if waiting.is_empty() || before.as_ref() == Some(&waiting) {
+                return Ok(true);
+            }
+            before = Some(waiting);
+        }
     }
 
     /// A step has ended: notes how, and says whether it has failed.
@@ -281,6 +298,12 @@ where
             }
             waited => {
                 waited?;
+                for session in busy {
+                    if !self.execution.is_running(session) {
+                        // It is about to say where it stands.
+                        self.workers[session].gate.await_arrival(self.program.timeout);
+                    }
+                }
                 Ok(true)
             }
         }
