@@ -13,6 +13,7 @@ mod explorer {
     mod code;
     mod failures;
     mod fixture;
+    mod random;
     mod schedules;
 }
 mod isolation;

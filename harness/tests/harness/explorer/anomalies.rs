@@ -196,7 +196,7 @@ fn a_deadlock_is_over_before_a_third_session_goes_on() {
         .session("c", idle)
         .allow_errors(LockError::is_retryable);
     let exploration = explorer.explore().unwrap();
-    let mut list = exploration.list().to_vec(); list.dedup(); println!("DBG {} {} {}", list.len(), exploration.schedules(), exploration.is_complete());
+   
     // So many are left of the interleavings of the eight steps, by brute force.
     assert_eq!(exploration.schedules(), 196);
     assert!(exploration.is_complete());
