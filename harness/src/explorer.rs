@@ -4,6 +4,7 @@ mod explain;
 mod footprint;
 mod frontier;
 mod gate;
+mod instrument;
 mod judge;
 mod model;
 mod program;
@@ -30,6 +31,7 @@ use diesel::pg::Pg;
 use diesel_locks::LockError;
 
 pub use error::ExplorerError;
+pub use instrument::SeenConnections;
 use frontier::{Bounds, Counts, Frontier};
 use judge::Serial;
 use model::Knowledge;
@@ -126,6 +128,10 @@ pub struct Explorer<'e, C> {
     program: Program<'e, C>,
     bounds: Bounds,
     on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
+    /// While there are calls.
+    seen: Option<SeenConnections>,
+    /// There was an instrumentation that nobody has told of.
+    is_hidden: bool,
 }
 
 impl<'e, C> Explorer<'e, C>
@@ -159,6 +165,8 @@ where
                 seed: None,
             },
             on_progress: Box::new(|_| ()),
+            seen: None,
+            is_hidden: false,
         };
         explorer.database(connect)
     }
@@ -199,6 +207,37 @@ where
             labels: None,
             kind: SessionKind::Code,
             body: session::code(code),
+        });
+        self
+    }
+
+    /// Adds a session that is code which finds its connections itself, from a pool or by
+    /// `establish`. Its first step is `start`, and then each statement is one that its thread sends.
+    ///
+    /// The connections have to be opened from now on, or while a [`SeenConnections`] lives: that
+    /// sets Diesel's default instrumentation. What a pool and Diesel send of themselves is no step.
+    /// A session that waits for something else than the server, such as a pool of one connection or
+    /// a channel, is seen to, 10 ms after it has gone to sleep; every order is run then, because
+    /// nothing tells what such a wait depends on. A deadlock of such connections costs the server's
+    /// `deadlock_timeout`.
+    pub fn call<T, E>(
+        mut self,
+        name: &str,
+        call: impl Fn() -> Result<T, E> + Send + Sync + 'e,
+    ) -> Self
+    where
+        T: Debug,
+        E: Debug,
+    {
+        if self.seen.is_none() {
+            self.is_hidden = SeenConnections::is_in_the_way();
+            self.seen = Some(SeenConnections::new());
+        }
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: None,
+            kind: SessionKind::Call,
+            body: session::call(call),
         });
         self
     }
@@ -356,15 +395,16 @@ where
     ///
     /// If the functions that connect or that allow errors panic.
     pub fn explore(&self) -> Result<Exploration, ExplorerError> {
-        self.program.check_labels()?;
+        self.check()?;
         let sessions = self.program.sessions.len();
-        let knowledge = Mutex::new(Knowledge::default());
+        let knowledge = Mutex::new(self.knowledge());
         let serial = match self.program.is_serializable {
             true => judge::permutations(&(0..sessions).collect::<Vec<_>>()),
             false => Vec::new(),
         };
-        let is_exhaustive = self.program.is_exhaustive;
-        let frontier = Frontier::new(self.bounds, &knowledge, sessions, is_exhaustive, serial);
+        let calls = |session: &SessionBody<'_, C>| session.kind == SessionKind::Call;
+        let has_calls = self.program.sessions.iter().any(calls);
+        let frontier = Frontier::new(self.bounds, &knowledge, sessions, serial, has_calls);
         let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
         let serial = Serial::default();
         thread::scope(|scope| {
@@ -402,9 +442,9 @@ where
     /// [`ExplorerError::Schedule`]: something in it is not the next step of any session.
     /// Else as for [`explore`](Self::explore).
     pub fn replay(&self, schedule: &str) -> Result<Run, ExplorerError> {
-        self.program.check_labels()?;
+        self.check()?;
         let (order, names) = self.program.parse(schedule)?;
-        let knowledge = Mutex::new(Knowledge::default());
+        let knowledge = Mutex::new(self.knowledge());
         let serial = Serial::default();
         thread::scope(|scope| {
             let connect = &self.databases[0];
@@ -421,6 +461,19 @@ where
                 None => Ok(ran.run),
             }
         })
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        knowledge.is_exhaustive = self.program.is_exhaustive;
+        knowledge
+    }
+
+    fn check(&self) -> Result<(), ExplorerError> {
+        match self.is_hidden {
+            true => Err(ExplorerError::Instrumentation),
+            false => self.program.check_labels(),
+        }
     }
 
     fn work(

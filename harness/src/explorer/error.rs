@@ -31,6 +31,20 @@ pub enum ExplorerError {
         /// What stands in the schedule there.
         step: String,
     },
+    /// No statement of a [call](crate::Explorer::call) was seen: its connections were opened before
+    /// the explorer was told of it, and before a [`SeenConnections`](crate::SeenConnections).
+    #[error(
+        "no statement of \"{session}\" was seen: its connections have to be opened while a \
+         `SeenConnections` or the explorer lives"
+    )]
+    Unseen {
+        /// The session's name.
+        session: String,
+    },
+    /// Diesel's default instrumentation is set, and would no longer work: it has to be told by
+    /// [`SeenConnections::with`](crate::SeenConnections::with).
+    #[error("there is a default instrumentation, of which `SeenConnections::with` has to be told")]
+    Instrumentation,
     /// The operating system gave no thread.
     #[error("no thread could be started for the schedules of a database")]
     Thread(#[source] io::Error),

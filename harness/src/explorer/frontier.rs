@@ -22,7 +22,8 @@ pub(super) struct Frontier<'f> {
     bounds: Bounds,
     knowledge: &'f Mutex<Knowledge>,
     sessions: usize,
-    is_exhaustive: bool,
+    /// Whether sessions may wait for what is not the server's.
+    may_begin_again: bool,
 }
 
 /// How much to run.
@@ -53,6 +54,8 @@ struct Left {
     ends: Vec<String>,
     failures: Vec<(usize, Run)>,
     ran: Vec<String>,
+    /// What is to be learnt again, with the numbers of the ends.
+    records: Vec<(Record, usize)>,
 }
 
 /// A state of the program, and how it was come to. What comes first is looked at first.
@@ -67,6 +70,16 @@ struct Node {
 }
 
 impl Node {
+    fn root(sessions: usize, is_exhaustive: bool) -> Self {
+        Self {
+            preemptions: 0,
+            order: Vec::new(),
+            state: State::new(sessions, is_exhaustive),
+            sleeping: Vec::new(),
+            tries: 0,
+        }
+    }
+
     fn rank(&self) -> (usize, &[usize]) {
         (self.preemptions, &self.order)
     }
@@ -97,16 +110,10 @@ impl<'f> Frontier<'f> {
         bounds: Bounds,
         knowledge: &'f Mutex<Knowledge>,
         sessions: usize,
-        is_exhaustive: bool,
         serial: Vec<Vec<usize>>,
+        may_begin_again: bool,
     ) -> Self {
-        let root = Node {
-            preemptions: 0,
-            order: Vec::new(),
-            state: State::new(sessions, is_exhaustive),
-            sleeping: Vec::new(),
-            tries: 0,
-        };
+        let root = Node::root(sessions, lock(knowledge).is_exhaustive);
         Self {
             state: Mutex::new(Left {
                 nodes: BinaryHeap::from([Reverse(root)]),
@@ -119,12 +126,13 @@ impl<'f> Frontier<'f> {
                 ends: Vec::new(),
                 failures: Vec::new(),
                 ran: Vec::new(),
+                records: Vec::new(),
             }),
             changed: Condvar::new(),
             bounds,
             knowledge,
             sessions,
-            is_exhaustive,
+            may_begin_again,
         }
     }
 
@@ -259,7 +267,7 @@ impl<'f> Frontier<'f> {
     /// Whether a serial order is the same as one that was run.
     fn is_known(&self, order: &[usize]) -> bool {
         let knowledge = lock(self.knowledge);
-        let mut state = State::new(self.sessions, self.is_exhaustive);
+        let mut state = State::new(self.sessions, knowledge.is_exhaustive);
         for &session in order {
             loop {
                 let Known::Ways(ways) = knowledge.ways(&state, self.sessions) else {
@@ -291,9 +299,23 @@ impl<'f> Frontier<'f> {
         };
         let mut knowledge = lock(self.knowledge);
         let Record { start, taken } = &ran.record;
-        if start.len() == self.sessions {
-            knowledge.learn(start, taken, self.is_exhaustive, end);
+        let is_whole = start.len() == self.sessions;
+        if is_whole {
+            knowledge.learn(start, taken, end);
         }
+        if ran.waits_outside && !knowledge.is_exhaustive {
+            // What they wait for is in no footprint.
+            knowledge.forget();
+            for (record, end) in &left.records {
+                knowledge.learn(&record.start, &record.taken, *end);
+            }
+            if is_whole {
+                knowledge.learn(start, taken, end);
+            }
+            left.nodes.clear();
+            left.nodes.push(Reverse(Node::root(self.sessions, true)));
+        }
+        let is_exhaustive = knowledge.is_exhaustive;
         // Where the server has decided otherwise than the last time, what is left of this way is
         // not known.
         left.cut |= knowledge.is_contradictory || ran.is_chosen;
@@ -302,9 +324,14 @@ impl<'f> Frontier<'f> {
         match task.node {
             // Its order can't be followed.
             Some(_) if ran.has_strayed => left.cut = true,
+            // It was begun again from the start.
+            Some(node) if node.state.is_exhaustive() != is_exhaustive => {}
             Some(node) => left.nodes.push(Reverse(node)),
             None if task.schedule.only().is_some() => left.serial_running -= 1,
             None => {}
+        }
+        if is_whole && self.may_begin_again {
+            left.records.push((ran.record, end));
         }
         left.ran.push(ran.run.schedule().to_owned());
         if !ran.run.problems().is_empty() {

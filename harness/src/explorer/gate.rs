@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs;
 use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,9 @@ struct Inner {
     in_step: bool,
     /// Whether the thread waits for the server's answer.
     in_query: bool,
+    /// The thread, as the operating system calls it.
+    thread: Option<PathBuf>,
+    has_sent: bool,
     /// How often each label was used.
     labels: HashMap<String, usize>,
     /// Whether the statements so far have left a transaction open.
@@ -84,8 +90,9 @@ impl Gate {
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        matches!(self.inner().at, At::Ended(_))
+    /// Whether a statement of the session's was seen.
+    pub(super) fn has_sent(&self) -> bool {
+        self.inner().has_sent
     }
 
     pub(super) fn is_going(&self) -> bool {
@@ -96,6 +103,22 @@ impl Gate {
     pub(super) fn is_outside(&self) -> bool {
         let inner = self.inner();
         matches!(inner.at, At::Going) && !inner.in_query
+    }
+
+    /// Whether the thread sleeps, as far as the operating system tells.
+    pub(super) fn is_asleep(&self) -> bool {
+        let stat = self.inner().thread.as_ref().map(|thread| fs::read_to_string(thread.join("stat")));
+        match stat {
+            // What comes after the name, which is in parentheses.
+            Some(Ok(stat)) => stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')),
+            _ => true,
+        }
+    }
+
+    /// This is the session's thread.
+    fn is_here(&self) {
+        let thread = fs::read_link("/proc/thread-self").ok();
+        self.inner().thread = thread.map(|thread| Path::new("/proc").join(thread));
     }
 
     pub(super) fn take_end(&self) -> Option<End> {
@@ -157,9 +180,18 @@ impl Gate {
         });
     }
 
+    /// The thread is to begin with code that sends its own statements. So far it touches nothing.
+    pub(super) fn start(&self) {
+        self.park(Next {
+            label: "start".to_owned(),
+            statement: Some(Statement::default()),
+        });
+    }
+
     /// The thread has come to a statement.
     fn arrive_at(&self, statement: Statement) {
         let mut inner = self.inner();
+        inner.has_sent = true;
         for part in statement.split() {
             match part.kind() {
                 Kind::Begin(_) => inner.is_open = true,
@@ -254,6 +286,7 @@ pub(super) fn within<T>(gate: &Arc<Gate>, work: impl FnOnce() -> T) -> T {
             CURRENT.with_borrow_mut(|current| *current = before);
         }
     }
+    gate.is_here();
     let before = CURRENT.with_borrow_mut(|current| current.replace(Arc::clone(gate)));
     let _leave = Leave(before);
     work()
@@ -287,11 +320,28 @@ fn copy(error: &DieselError) -> DieselError {
     }
 }
 
+/// How many connections are being opened, on whichever thread.
+static CONNECTING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a connection is being opened, for which a session's thread may wait.
+pub(super) fn is_connecting() -> bool {
+    CONNECTING.load(Ordering::Relaxed) > 0
+}
+
 /// The instrumentation of the connections that sessions use: it passes every event on.
 pub(super) struct Hook<I>(pub(super) Option<I>);
 
 impl<I: Instrumentation> Instrumentation for Hook<I> {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match &event {
+            InstrumentationEvent::StartEstablishConnection { .. } => {
+                CONNECTING.fetch_add(1, Ordering::Relaxed);
+            }
+            InstrumentationEvent::FinishEstablishConnection { .. } => {
+                CONNECTING.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
         let current = CURRENT.with_borrow(Option::clone);
         if let Some(gate) = current {
             match &event {

@@ -11,12 +11,14 @@ use diesel::sql_types::Bool;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::error::ExplorerError;
+use super::gate;
 use super::footprint::RowKey;
 use super::model::{Coming, Effect, Knowledge, Next, State, Taken};
 use super::program::{Program, full_name};
 use super::report::{Problem, RunStep};
 use super::runner::{Ran, lock};
 use super::schedule::Schedule;
+use super::session::SessionKind;
 use super::worker::Worker;
 use crate::sessions::{Execution, SessionError, Until};
 use crate::transcript::Transcript;
@@ -24,6 +26,12 @@ use crate::transcript::Transcript;
 /// How long a session that waits has had to look for a circle, before another one goes on: so the
 /// one that closes a circle is the one that finds it.
 const LOOKED: Duration = Duration::from_millis(5);
+
+/// How long a session has slept outside of the server when it is taken for waiting.
+const ASLEEP: Duration = Duration::from_millis(10);
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_micros(300);
 
 /// Steers the sessions through a schedule.
 pub(super) struct Steering<'r, 'w, C> {
@@ -38,6 +46,8 @@ pub(super) struct Steering<'r, 'w, C> {
     /// What each session is about.
     current: Vec<Option<usize>>,
     has_ended: bool,
+    /// Those that sleep outside of the server.
+    outside: Vec<usize>,
 }
 
 impl<'r, 'w, C> Steering<'r, 'w, C>
@@ -52,12 +62,13 @@ where
         scout: &'w mut C,
         schedule: Schedule,
     ) -> Self {
-        let is_exhaustive = program.is_exhaustive;
+        let is_exhaustive = lock(knowledge).is_exhaustive;
         Self {
             ran: Ran::new(schedule.only(), Transcript::default()),
             state: State::new(workers.len(), is_exhaustive),
             current: vec![None; workers.len()],
             has_ended: false,
+            outside: Vec::new(),
             program,
             knowledge,
             execution,
@@ -109,7 +120,7 @@ where
                     return Ok(());
                 }
                 // They wait for what ends by itself, or one has hung.
-                if !self.settle(Until::OneEnded)? {
+                if !self.settle(Until::OneEnded)? || !self.settle_all()? {
                     return Ok(());
                 }
                 self.note_resumed();
@@ -125,7 +136,7 @@ where
     /// What a session stands before, with what that touches learnt.
     fn stands_before(&mut self, session: usize) -> Option<Arc<Next>> {
         let next = self.workers[session].gate.parked()?;
-        if let (Some(statement), false) = (&next.statement, self.program.is_exhaustive) {
+        if let (Some(statement), false) = (&next.statement, self.state.is_exhaustive()) {
             lock(self.knowledge).shapes.learn(self.scout, statement);
         }
         Some(next)
@@ -185,6 +196,7 @@ where
             let names = blocked.as_ref().map_or(&[][..], |blocked| blocked.by());
             let is_named = |other: &usize| names.contains(&self.program.sessions[*other].name);
             effect.waits = Some((0..self.workers.len()).filter(is_named).collect());
+            self.ran.waits_outside |= self.outside.contains(&session);
             let elapsed = begun.elapsed();
             if is_going_on && elapsed < LOOKED {
                 thread::sleep(LOOKED - elapsed);
@@ -202,7 +214,7 @@ where
         let still = self.waiting();
         let is_one_of_several = !effect.resumes.is_empty() && !still.is_empty();
         self.ran.is_chosen |= is_one_of_several || effect.resumes.len() > 1;
-        if effect.waits.is_none() && !effect.fails && !self.program.is_exhaustive {
+        if effect.waits.is_none() && !effect.fails && !self.state.is_exhaustive() {
             effect.holds = coming.waits_for().is_some() && self.holds(&next);
         }
         self.state.take(&coming, &effect);
@@ -224,7 +236,7 @@ where
     fn settle_all(&mut self) -> Result<bool, ExplorerError> {
         let mut before = None;
         loop {
-            if !self.settle(Until::Settled)? {
+            if !self.settle_outside()? || !self.settle(Until::Settled)? {
                 return Ok(false);
             }
             // What others do meanwhile would depend on how soon the server ends it.
@@ -282,9 +294,50 @@ where
         (0..self.workers.len()).filter(takes_part).filter(is_going).collect()
     }
 
+    /// Waits until who is about something that is not the server's sleeps, where somebody may be:
+    /// in code that finds its connections itself.
+    fn settle_outside(&mut self) -> Result<bool, ExplorerError> {
+        let has_calls = (self.program.sessions.iter()).any(|known| known.kind == SessionKind::Call);
+        if !has_calls {
+            return Ok(true);
+        }
+        let mut asleep_since = None;
+        self.outside.clear();
+        loop {
+            let busy = self.waiting();
+            let (outside, inside): (Vec<usize>, Vec<usize>) = (busy.iter())
+                .partition(|session| self.workers[**session].gate.is_outside());
+            if outside.is_empty() && inside.is_empty() {
+                return Ok(true);
+            }
+            let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
+            let all_sleep = outside.iter().all(sleeps) && !gate::is_connecting();
+            let now = Instant::now();
+            match all_sleep {
+                true => asleep_since = asleep_since.or(Some(now)),
+                false => asleep_since = None,
+            }
+            let is_long = asleep_since.is_some_and(|since| ASLEEP <= now - since);
+            if outside.is_empty() || is_long {
+                let inside_settled = inside.is_empty() || self.execution.do_all_wait(&inside)?;
+                if inside_settled {
+                    self.outside = outside;
+                    return Ok(true);
+                }
+            }
+            if self.execution.is_late() {
+                return self.settle(Until::Ended);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     /// Waits for the steps that are under way, and says whether none has hung.
     fn settle(&mut self, until: Until) -> Result<bool, ExplorerError> {
-        let busy = self.waiting();
+        let mut busy = self.waiting();
+        if until == Until::Settled {
+            busy.retain(|session| !self.outside.contains(session));
+        }
         match self.execution.wait(&busy, until) {
             Err(SessionError::Step {
                 session,

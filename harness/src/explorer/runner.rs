@@ -13,7 +13,7 @@ use super::program::{Connect, Prepare, Program};
 use super::report::{Problem, Run, SessionEnd};
 use super::run::Steering;
 use super::schedule::Schedule;
-use super::session::End;
+use super::session::{End, SessionKind};
 use super::steps::StepResult;
 use super::verdict;
 use super::worker::Worker;
@@ -44,6 +44,8 @@ pub(super) struct Ran {
     pub(super) has_strayed: bool,
     /// The server has chosen whom of several to let go on.
     pub(super) is_chosen: bool,
+    /// A session has waited for something that is not the server's.
+    pub(super) waits_outside: bool,
 }
 
 /// What has happened, for what is known of the program.
@@ -127,7 +129,7 @@ where
                 .map(|worker| worker.gate.take_end().unwrap_or_default())
                 .collect();
             is_reset = self.reset();
-            self.check(ends, &mut ran);
+            self.check(ends, &mut ran)?;
         }
         if !is_reset {
             self.workers.clear();
@@ -144,11 +146,20 @@ where
     }
 
     /// Looks at how it has ended, and at the invariants.
-    fn check(&mut self, ends: Vec<End>, ran: &mut Ran) {
+    fn check(&mut self, ends: Vec<End>, ran: &mut Ran) -> Result<(), ExplorerError> {
         let only: Vec<usize> = (0..ends.len()).filter(|&at| ran.takes_part(at)).collect();
         let mut session_ends = Vec::new();
         for (session, end) in ends.into_iter().enumerate() {
             let known = &self.program.sessions[session];
+            if known.kind == SessionKind::Call
+                && only.contains(&session)
+                && end.panic.is_none()
+                && !self.workers[session].gate.has_sent()
+            {
+                return Err(ExplorerError::Unseen {
+                    session: known.name.clone(),
+                });
+            }
             let cause = self.workers[session].gate.take_last_error();
             let result = verdict::result(&end, cause.as_ref());
             let has_failed = end.has_failed;
@@ -182,7 +193,7 @@ where
             Err(error) => ran.ending.tables = format!("{error}\n"),
         }
         if only.len() < self.program.sessions.len() {
-            return;
+            return Ok(());
         }
         for (name, holds) in &self.program.invariants {
             let reason = match guarded(|| holds(&mut self.control, &session_ends)) {
@@ -197,6 +208,7 @@ where
             // What an invariant has left open is not the next one's.
             let _ = self.control.batch_execute("ROLLBACK");
         }
+        Ok(())
     }
 }
 
@@ -209,6 +221,7 @@ impl Ran {
             excused: Vec::new(),
             has_strayed: false,
             is_chosen: false,
+            waits_outside: false,
         }
     }
 

@@ -127,7 +127,7 @@ where
 {
     Box::new(move |_, gate| {
         shown(|| {
-            gate.arrive("start");
+            gate.start();
             call()
         })
     })

@@ -10,6 +10,7 @@ mod contention {
 mod errors;
 mod explorer {
     mod anomalies;
+    mod calls;
     mod code;
     mod failures;
     mod fixture;

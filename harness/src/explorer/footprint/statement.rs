@@ -4,7 +4,7 @@ use super::tokens::{Token, statements, tokens};
 use crate::sessions::IsolationLevel;
 
 /// A statement as it was sent, with its binds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Statement {
     pub(crate) sql: String,
     /// As Diesel shows them, without brackets.

@@ -11,6 +11,8 @@ use crate::explorer::footprint::Shapes;
 #[derive(Debug, Default)]
 pub(crate) struct Knowledge {
     pub(crate) shapes: Shapes,
+    /// Every step may depend on every other one.
+    pub(crate) is_exhaustive: bool,
     nexts: HashMap<u64, Option<Arc<Next>>>,
     effects: HashMap<u64, Effect>,
     /// The orders that were run, all that are the same as one, with the number of their end.
@@ -44,10 +46,9 @@ impl Knowledge {
         &mut self,
         start: &[Option<Arc<Next>>],
         taken: &[Taken],
-        is_exhaustive: bool,
         end: usize,
     ) {
-        let mut state = State::new(start.len(), is_exhaustive);
+        let mut state = State::new(start.len(), self.is_exhaustive);
         for (session, next) in start.iter().enumerate() {
             self.note_next(state.key(session), next);
         }
@@ -72,11 +73,13 @@ impl Knowledge {
         self.lengths.get(&session).copied().unwrap_or_default()
     }
 
-    /// Forgets the runs, but not the statements.
+    /// Forgets the runs, but not the statements; every step may depend on every other one.
     pub(crate) fn forget(&mut self) {
         let shapes = std::mem::take(&mut self.shapes);
         *self = Self {
             shapes,
+            is_exhaustive: true,
+            is_contradictory: self.is_contradictory,
             ..Self::default()
         };
     }

@@ -91,6 +91,10 @@ impl State {
         }
     }
 
+    pub(crate) fn is_exhaustive(&self) -> bool {
+        self.is_exhaustive
+    }
+
     /// What decides what the session does next.
     pub(crate) fn key(&self, session: usize) -> u64 {
         self.keys[session]

@@ -83,6 +83,15 @@ impl Execution {
         Ok(())
     }
 
+    /// Whether each of these sessions has ended its step, or is seen to wait.
+    pub(crate) fn do_all_wait(&self, sessions: &[usize]) -> Result<bool, SessionError> {
+        let state = self.state();
+        let running = state.running(sessions);
+        let is_early = Instant::now() < state.first_look(&running);
+        drop(state);
+        Ok(running.is_empty() || (!is_early && self.all_wait(&running)?))
+    }
+
     /// Whether all of these steps wait for sessions of the test, and will until another step
     /// changes that.
     fn all_wait(&self, running: &[usize]) -> Result<bool, SessionError> {
