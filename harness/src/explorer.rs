@@ -156,6 +156,7 @@ where
                 timeout: TIMEOUT,
                 is_exhaustive: false,
                 is_serializable: false,
+                crashes: false,
                 ignored: Vec::new(),
             },
             bounds: Bounds {
@@ -268,6 +269,19 @@ where
     pub fn serializable(mut self) -> Self {
         self.program.is_serializable = true;
         self
+    }
+
+    /// Has each session also ended before each of its statements, and between a COMMIT and its
+    /// answer, one of them in each schedule, while the others go on: its connection is cut, and its
+    /// thread unwound. In a schedule that is `crash` or `commit_without_answer`.
+    ///
+    /// The end must be that of a serial order in which that session has done all or nothing: what
+    /// did half its work shows, and so does a lock that stays. It implies
+    /// [`serializable`](Self::serializable). Sessions of [`Steps`] are not ended. A schedule with a
+    /// crash costs new connections.
+    pub fn crashes(mut self) -> Self {
+        self.program.crashes = true;
+        self.serializable()
     }
 
     /// Leaves a column out where ends are compared for [`serializable`](Self::serializable), such
@@ -466,6 +480,7 @@ where
     fn knowledge(&self) -> Knowledge {
         let mut knowledge = Knowledge::default();
         knowledge.is_exhaustive = self.program.is_exhaustive;
+        knowledge.crashes = self.program.crashes;
         knowledge
     }
 

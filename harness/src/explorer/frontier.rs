@@ -3,7 +3,7 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::footprint::Footprint;
-use super::model::{Knowledge, Known, State, Way};
+use super::model::{Actor, Knowledge, Known, State, Way};
 use super::report::{Exploration, Run};
 use super::runner::{Ran, Record, lock};
 use super::schedule::Schedule;
@@ -62,9 +62,9 @@ struct Left {
 #[derive(Debug, Clone)]
 struct Node {
     preemptions: usize,
-    order: Vec<usize>,
+    order: Vec<Actor>,
     state: State,
-    sleeping: Vec<usize>,
+    sleeping: Vec<Actor>,
     /// How often a run was to find out more.
     tries: usize,
 }
@@ -80,7 +80,7 @@ impl Node {
         }
     }
 
-    fn rank(&self) -> (usize, &[usize]) {
+    fn rank(&self) -> (usize, &[Actor]) {
         (self.preemptions, &self.order)
     }
 }
@@ -195,7 +195,7 @@ impl<'f> Frontier<'f> {
                 Known::Ways(ways) if !ways.is_empty() => {
                     match self.branch(left, &node, &ways) {
                         None => continue,
-                        Some(session) => order.push(session),
+                        Some(actor) => order.push(actor),
                     }
                 }
                 // All have ended.
@@ -219,47 +219,51 @@ impl<'f> Frontier<'f> {
 
     /// Adds the ways in which a state can go on, but those that are the same as others; or says of
     /// which session it has to be found out first what happens when it goes on.
-    fn branch(&self, left: &mut Left, node: &Node, ways: &[Way]) -> Option<usize> {
-        let last = node.order.last().copied();
-        let could_go_on = |session| ways.iter().any(|way| way.session == session);
+    fn branch(&self, left: &mut Left, node: &Node, ways: &[Way]) -> Option<Actor> {
+        let last = node.order.last().map(|(session, _)| *session);
+        let could_go_on = |session| ways.iter().any(|way| way.actor == (session, 0));
         let preempts = |way: &Way| {
-            usize::from(last.is_some_and(|last| last != way.session && could_go_on(last)))
+            let is_other = |last| last != way.actor.0 && could_go_on(last);
+            // A crash is rarer than that another one goes on.
+            usize::from(last.is_some_and(is_other)) + usize::from(way.actor.1 > 0)
         };
         // Who goes on without a preemption is looked at first.
         let mut ordered: Vec<&Way> = ways.iter().collect();
-        ordered.sort_by_key(|way| (Some(way.session) != last, way.session));
+        ordered.sort_by_key(|way| (way.actor.1 > 0, Some(way.actor.0) != last, way.actor));
         let (mut known, mut is_cut) = (Vec::new(), false);
         for way in ordered {
-            let sleeps = node.sleeping.contains(&way.session);
+            let sleeps = node.sleeping.contains(&way.actor);
             if !sleeps && node.preemptions + preempts(way) > self.bounds.preemptions {
                 is_cut = true;
                 continue;
             }
             let Some(effect) = &way.effect else {
-                return Some(way.session);
+                return Some(way.actor);
             };
             let footprint = node.state.footprint(&way.coming, effect);
             known.push((way, effect, footprint, sleeps));
         }
         left.cut |= is_cut;
-        let mut sleeping: Vec<(usize, &Footprint)> = (known.iter())
+        let mut sleeping: Vec<(Actor, &Footprint)> = (known.iter())
             .filter(|(.., sleeps)| *sleeps)
-            .map(|(way, _, footprint, _)| (way.session, footprint))
+            .map(|(way, _, footprint, _)| (way.actor, footprint))
             .collect();
         for (way, effect, footprint, _) in known.iter().filter(|(.., sleeps)| !sleeps) {
             let mut state = node.state.clone();
             state.take(&way.coming, effect);
-            let still = sleeping.iter().filter(|(_, other)| !other.depends(footprint));
+            let still = sleeping.iter().filter(|(actor, other)| {
+                actor.0 != way.actor.0 && !other.depends(footprint)
+            });
             let mut order = node.order.clone();
-            order.push(way.session);
+            order.push(way.actor);
             left.nodes.push(Reverse(Node {
                 preemptions: node.preemptions + preempts(way),
                 order,
                 state,
-                sleeping: still.map(|(session, _)| *session).collect(),
+                sleeping: still.map(|(actor, _)| *actor).collect(),
                 tries: 0,
             }));
-            sleeping.push((way.session, footprint));
+            sleeping.push((way.actor, footprint));
         }
         None
     }
@@ -273,7 +277,7 @@ impl<'f> Frontier<'f> {
                 let Known::Ways(ways) = knowledge.ways(&state, self.sessions) else {
                     return false;
                 };
-                let Some(way) = ways.into_iter().find(|way| way.session == session) else {
+                let Some(way) = ways.into_iter().find(|way| way.actor == (session, 0)) else {
                     break;
                 };
                 let Some(effect) = &way.effect else {

@@ -7,6 +7,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
@@ -38,6 +39,8 @@ struct Inner {
     is_released: bool,
     /// The thread is to unwind instead of going on.
     is_to_crash: bool,
+    /// It is to unwind when the statement that it is about to send was answered.
+    is_to_crash_after: bool,
     /// Whether a step is under way, of which the execution knows.
     in_step: bool,
     /// Whether the thread waits for the server's answer.
@@ -172,20 +175,29 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    /// Has the thread end instead of doing its next step, and the execution told when it has.
+    pub(super) fn crash_now(&self) {
+        let mut inner = self.inner();
+        inner.at = At::Going;
+        inner.in_step = true;
+        drop(inner);
+        self.crash();
+    }
+
+    /// Lets the thread do its next step, and end when that was answered.
+    pub(super) fn crash_after(&self) {
+        self.inner().is_to_crash_after = true;
+        self.release();
+    }
+
     /// The thread has come to a step of the test's own.
     pub(super) fn arrive(&self, label: &str) {
-        self.park(Next {
-            label: label.to_owned(),
-            statement: None,
-        });
+        self.park(Next::new(label, None));
     }
 
     /// The thread is to begin with code that sends its own statements. So far it touches nothing.
     pub(super) fn start(&self) {
-        self.park(Next {
-            label: "start".to_owned(),
-            statement: Some(Statement::default()),
-        });
+        self.park(Next::new("start", Some(Statement::default())));
     }
 
     /// The thread has come to a statement.
@@ -210,14 +222,15 @@ impl Gate {
             count => format!("{label}#{count}"),
         };
         drop(inner);
-        self.park(Next {
-            label,
-            statement: Some(statement),
-        });
+        self.park(Next::new(&label, Some(statement)));
         self.inner().in_query = true;
     }
 
     fn park(&self, next: Next) {
+        if thread::panicking() {
+            // What is sent while a session is torn down is no step.
+            return;
+        }
         let mut inner = self.inner();
         inner.is_released = false;
         let ends = std::mem::take(&mut inner.in_step);
@@ -246,6 +259,9 @@ impl Gate {
         if let Some(error) = error {
             inner.error = Some(copy(error));
             inner.last_error = Some(copy(error));
+        } else if inner.is_to_crash_after && !thread::panicking() {
+            drop(inner);
+            panic::resume_unwind(Box::new(Crash));
         }
     }
 

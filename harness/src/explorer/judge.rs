@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::ends::Ending;
 use super::error::ExplorerError;
 use super::explain::explain;
 use super::model::Knowledge;
@@ -17,8 +18,8 @@ use super::schedule::Schedule;
 /// The ends of serial orders.
 #[derive(Default)]
 pub(super) struct Serial {
-    /// Of these sessions: what is compared, and what is shown.
-    ends: Mutex<HashMap<Vec<usize>, BTreeSet<(String, String)>>>,
+    /// Of these sessions.
+    ends: Mutex<HashMap<Vec<usize>, Vec<Ending>>>,
 }
 
 impl Serial {
@@ -26,8 +27,11 @@ impl Serial {
     pub(super) fn add(&self, ran: &Ran) {
         let mut sessions = ran.run.only.clone().unwrap_or_default();
         sessions.sort_unstable();
-        let end = (ran.ending.compared(&sessions), ran.ending.text());
-        lock(&self.ends).entry(sessions).or_default().insert(end);
+        let mut ends = lock(&self.ends);
+        let known = ends.entry(sessions).or_default();
+        if !known.contains(&ran.ending) {
+            known.push(ran.ending.clone());
+        }
     }
 
     /// Adds what is wrong with a run, unless something else is wrong with it already.
@@ -48,21 +52,28 @@ impl Serial {
         let sessions: Vec<usize> = (0..program.sessions.len())
             .filter(|session| !ran.excused.contains(session))
             .collect();
-        if !lock(&self.ends).contains_key(&sessions) {
-            for order in permutations(&sessions) {
-                let serial = runner.run(Schedule::serial(order))?;
-                self.add(&serial);
+        // One that was ended may have done all or nothing, and nobody knows what it returned.
+        let answered = |session: &usize| Some(*session) != ran.crashed;
+        let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
+        let end = ran.ending.compared(&answered);
+        let mut shown = BTreeSet::new();
+        for took_part in [&sessions, &answered] {
+            if !lock(&self.ends).contains_key(took_part) {
+                for order in permutations(took_part) {
+                    let serial = runner.run(Schedule::serial(order))?;
+                    self.add(&serial);
+                }
             }
-        }
-        let end = ran.ending.compared(&sessions);
-        let ends = lock(&self.ends);
-        let serial = ends.get(&sessions);
-        if serial.is_some_and(|ends| ends.iter().any(|(compared, _)| *compared == end)) {
-            return Ok(());
+            let ends = lock(&self.ends);
+            for serial in ends.get(took_part).into_iter().flatten() {
+                if serial.compared(&answered) == end {
+                    return Ok(());
+                }
+                shown.insert(serial.text());
+            }
         }
         let names: Vec<&str> = program.sessions.iter().map(|session| session.name.as_str()).collect();
         let (anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
-        let shown = serial.into_iter().flatten().map(|(_, shown)| shown.clone());
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,

@@ -4,6 +4,5 @@ mod knowledge;
 mod local;
 mod state;
 
-pub(super) use knowledge::Knowledge;
-pub(super) use knowledge::{Known, Way};
-pub(super) use state::{Coming, Effect, Next, State, Taken};
+pub(super) use knowledge::{Actor, Knowledge, Known, Way};
+pub(super) use state::{CRASH, Coming, Effect, Next, State, Taken, UNANSWERED};

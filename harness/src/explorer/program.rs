@@ -4,6 +4,7 @@ use std::time::Duration;
 use diesel_locks::LockError;
 
 use super::error::ExplorerError;
+use super::model::{Actor, CRASH, UNANSWERED};
 use super::report::SessionEnd;
 use super::session::SessionBody;
 use super::steps::StepResult;
@@ -26,6 +27,7 @@ pub(super) struct Program<'e, C> {
     pub(super) timeout: Duration,
     pub(super) is_exhaustive: bool,
     pub(super) is_serializable: bool,
+    pub(super) crashes: bool,
     /// What the comparison of ends leaves out: `table.column`.
     pub(super) ignored: Vec<String>,
 }
@@ -37,7 +39,7 @@ pub(super) fn full_name(session: &str, label: &str) -> String {
 
 impl<C> Program<'_, C> {
     /// The sessions of a schedule, in its order, and its steps.
-    pub(super) fn parse(&self, schedule: &str) -> Result<(Vec<usize>, Vec<String>), ExplorerError> {
+    pub(super) fn parse(&self, schedule: &str) -> Result<(Vec<Actor>, Vec<String>), ExplorerError> {
         let mut next = vec![0; self.sessions.len()];
         let (mut order, mut names) = (Vec::new(), Vec::new());
         for name in schedule.split_whitespace() {
@@ -58,7 +60,10 @@ impl<C> Program<'_, C> {
                 });
             };
             next[session] += 1;
-            order.push(session);
+            let label = name.split_once('.').map_or("", |(_, label)| label);
+            let is_code = self.sessions[session].labels.is_none();
+            let way = [CRASH, UNANSWERED].iter().position(|crash| is_code && *crash == label);
+            order.push((session, way.map_or(0, |way| way + 1)));
             names.push(name.to_owned());
         }
         Ok((order, names))

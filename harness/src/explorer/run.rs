@@ -13,7 +13,7 @@ use diesel::{QueryResult, RunQueryDsl};
 use super::error::ExplorerError;
 use super::gate;
 use super::footprint::RowKey;
-use super::model::{Coming, Effect, Knowledge, Next, State, Taken};
+use super::model::{Actor, Coming, Effect, Knowledge, Next, State, Taken};
 use super::program::{Program, full_name};
 use super::report::{Problem, RunStep};
 use super::runner::{Ran, lock};
@@ -126,8 +126,8 @@ where
                 self.note_resumed();
                 continue;
             }
-            let (session, next, coming) = self.choose(&standing);
-            if !self.step(session, next, coming)? {
+            let (actor, next, coming) = self.choose(&standing);
+            if !self.step(actor, next, coming)? {
                 return Ok(());
             }
         }
@@ -142,7 +142,7 @@ where
         Some(next)
     }
 
-    fn choose(&mut self, standing: &[(usize, Arc<Next>)]) -> (usize, Arc<Next>, Coming) {
+    fn choose(&mut self, standing: &[(usize, Arc<Next>)]) -> (Actor, Arc<Next>, Coming) {
         let knowledge = lock(self.knowledge);
         let coming: Vec<(usize, Coming)> = (standing.iter())
             .map(|(session, next)| {
@@ -159,16 +159,22 @@ where
         };
         let left = |session| steps(session).saturating_sub(done(session));
         let chosen = self.schedule.choose(&sessions, &enabled, left);
-        let at = sessions.iter().position(|&session| session == chosen).unwrap_or(0);
+        let (session, way) = chosen;
+        let at = sessions.iter().position(|&other| other == session).unwrap_or(0);
         let (_, next) = &standing[at];
+        let crash = way.checked_sub(1).and_then(|way| next.crashes().into_iter().nth(way));
+        if let Some(crash) = crash {
+            let coming = self.state.coming(session, &crash, &knowledge.shapes);
+            return (chosen, Arc::new(crash), coming);
+        }
         let (_, coming) = &coming[at];
-        (chosen, Arc::clone(next), coming.clone())
+        ((session, 0), Arc::clone(next), coming.clone())
     }
 
     /// Has the session go on, and says whether none has hung.
     fn step(
         &mut self,
-        session: usize,
+        (session, way): Actor,
         next: Arc<Next>,
         coming: Coming,
     ) -> Result<bool, ExplorerError> {
@@ -182,7 +188,12 @@ where
             self.ran.run.problems.push(Problem::Broken { step, problem });
             return Ok(false);
         }
-        self.workers[session].gate.release();
+        match way {
+            0 => self.workers[session].gate.release(),
+            1 => self.crash(session),
+            _ => self.workers[session].gate.crash_after(),
+        }
+        self.ran.crashed = self.ran.crashed.or((way > 0).then_some(session));
         let begun = Instant::now();
         let is_going_on = self.settle_all()?;
         let mut effect = Effect {
@@ -229,6 +240,14 @@ where
             after,
         });
         Ok(is_going_on)
+    }
+
+    /// Ends a session: its connection is cut, and then its thread unwound.
+    fn crash(&mut self, session: usize) {
+        if self.program.sessions[session].kind != SessionKind::Call {
+            self.execution.cut(session);
+        }
+        self.workers[session].gate.crash_now();
     }
 
     /// Waits until each session has ended its step or waits for one that does nothing, and says

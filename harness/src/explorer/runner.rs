@@ -44,6 +44,8 @@ pub(super) struct Ran {
     pub(super) has_strayed: bool,
     /// The server has chosen whom of several to let go on.
     pub(super) is_chosen: bool,
+    /// The session that was ended.
+    pub(super) crashed: Option<usize>,
     /// A session has waited for something that is not the server's.
     pub(super) waits_outside: bool,
 }
@@ -128,7 +130,7 @@ where
             let ends: Vec<End> = (self.workers.iter())
                 .map(|worker| worker.gate.take_end().unwrap_or_default())
                 .collect();
-            is_reset = self.reset();
+            is_reset = self.reset() && ran.crashed.is_none();
             self.check(ends, &mut ran)?;
         }
         if !is_reset {
@@ -221,6 +223,7 @@ impl Ran {
             excused: Vec::new(),
             has_strayed: false,
             is_chosen: false,
+            crashed: None,
             waits_outside: false,
         }
     }

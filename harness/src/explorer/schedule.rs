@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 
+use super::model::Actor;
+
 /// How one schedule goes: what is given of it, and how it goes on from there.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
-    left: VecDeque<usize>,
+    left: VecDeque<Actor>,
     then: Then,
     last: Option<usize>,
     /// Whether something could not be done in the order that was given.
@@ -21,9 +23,9 @@ enum Then {
 
 impl Schedule {
     /// Begins with these sessions, and then goes on with as few preemptions as can be.
-    pub(super) fn from_start(sessions: Vec<usize>) -> Self {
+    pub(super) fn from_start(actors: Vec<Actor>) -> Self {
         Self {
-            left: sessions.into(),
+            left: actors.into(),
             then: Then::GoOn,
             last: None,
             strayed: false,
@@ -67,11 +69,11 @@ impl Schedule {
         standing: &[usize],
         enabled: &[usize],
         left: impl Fn(usize) -> usize,
-    ) -> usize {
-        let given = self.left.iter().position(|next| standing.contains(next));
+    ) -> Actor {
+        let given = self.left.iter().position(|(next, _)| standing.contains(next));
         self.strayed |= !self.left.is_empty() && given != Some(0);
         let given = given.and_then(|at| self.left.remove(at));
-        let chosen = given.unwrap_or_else(|| match (&mut self.then, self.last) {
+        let chosen = given.unwrap_or_else(|| (match (&mut self.then, self.last) {
             (Then::Random(random), _) => {
                 // Each order of what is left is as probable as any other.
                 let weights: Vec<usize> = enabled.iter().map(|&of| left(of).max(1)).collect();
@@ -89,8 +91,8 @@ impl Schedule {
             }
             (Then::GoOn, Some(last)) if enabled.contains(&last) => last,
             (Then::GoOn, _) => enabled[0],
-        });
-        self.last = Some(chosen);
+        }, 0));
+        self.last = Some(chosen.0);
         chosen
     }
 
@@ -125,7 +127,7 @@ mod tests {
             let mut order = Vec::new();
             while left != [0, 0] {
                 let enabled: Vec<usize> = (0..2).filter(|&at| left[at] > 0).collect();
-                let chosen = schedule.choose(&enabled, &enabled, |at| left[at]);
+                let (chosen, _) = schedule.choose(&enabled, &enabled, |at| left[at]);
                 left[chosen] -= 1;
                 order.push(chosen);
             }

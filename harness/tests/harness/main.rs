@@ -12,6 +12,7 @@ mod explorer {
     mod anomalies;
     mod calls;
     mod code;
+    mod crashes;
     mod failures;
     mod fixture;
     mod random;

@@ -26,7 +26,7 @@ pub(crate) struct Shape {
     pub(crate) advisory: bool,
     /// Whether something is checked when its transaction commits.
     pub(crate) is_deferred: bool,
-    /// Whether it fires triggers of the application's.
+    /// Whether it calls functions of the application's, or fires its triggers.
     pub(crate) fires: bool,
 }
 
@@ -54,7 +54,11 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
         return Ok(None);
     }
     let tokens = tokens(text);
-    let called = called(&tokens);
+    let mut called = called(&tokens);
+    // What this project's locks set is for themselves.
+    if text.matches("set_config(").count() == text.matches("set_config('diesel_locks.owner'").count() {
+        called.retain(|name| name != "set_config");
+    }
     if !calls(conn, catalog, &called, &mut shape)? {
         return Ok(None);
     }
@@ -269,6 +273,8 @@ fn calls<C: LoadConnection<Backend = Pg>>(
         } else if name == "nextval" {
             shape.sequences.insert(None);
         } else if catalog.functions.contains_key(name) {
+            // It may see or do something before its statement waits.
+            shape.fires = true;
             if !body(catalog, name, shape, &mut BTreeSet::new()) {
                 return Ok(false);
             }

@@ -65,6 +65,17 @@ impl Statement {
             || (self.sql.contains("FROM \"pg_type\"") && self.sql.contains("\"typarray\""))
     }
 
+    /// Its words without values, which may be other ones each time.
+    pub(crate) fn words(&self) -> String {
+        let words = tokens(&self.sql).into_iter().map(|token| match token {
+            Token::Word { text, .. } => text,
+            Token::Param(number) => format!("${number}"),
+            Token::Number(_) | Token::Text(_) => "?".to_owned(),
+            Token::Sign(sign) => sign.to_string(),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// What it does and to what, for a schedule: without white space.
     pub(crate) fn label(&self) -> String {
         let parts = self.split();
@@ -105,6 +116,11 @@ fn label(tokens: &[Token]) -> String {
 
 /// The table, or else the function or the first name.
 fn target<'t>(tokens: &'t [Token], verb: &str) -> Option<&'t str> {
+    let mut names = tokens.iter().filter_map(Token::word);
+    let is_advisory = |name: &&str| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
+    if let Some(advisory) = names.find(is_advisory) {
+        return Some(advisory);
+    }
     let introduces = |token: &Token| match verb {
         "select" => token.is("from"),
         "delete" => token.is("from"),

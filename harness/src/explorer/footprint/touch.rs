@@ -69,7 +69,8 @@ pub(crate) fn touch(catalog: &Catalog, shape: &Shape, statement: &Statement) -> 
             strength: Strength::Update,
         });
     }
-    if let Some(found) = row.filter(|found| found.is_whole) {
+    // A number of a sequence is taken before the wait, and once more after it.
+    if let Some(found) = row.filter(|found| found.is_whole && shape.sequences.is_empty()) {
         let own = |lock: &&Lock| lock.thing.row.is_some();
         touch.waits_for = touch.locks.iter().find(own).cloned();
         touch.row = touch.waits_for.is_some().then_some(found.key);
@@ -288,31 +289,27 @@ fn value_of(token: &Token, of_type: &str, statement: &Statement) -> Option<Strin
 
 /// Adds what the functions for advisory locks do.
 fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touch) {
-    let any = |strength| Lock {
-        thing: Thing::any(ADVISORY),
-        strength,
-    };
-    let Some((name, key)) = only_advisory(statement, tokens) else {
-        touch.bumps.push(any(Strength::Update));
-        touch.unlocks.push(any(Strength::Update));
-        return;
-    };
-    let strength = match name.contains("shared") {
-        true => Strength::Share,
-        false => Strength::Update,
-    };
-    let lock = key.map_or(any(strength), |key| Lock {
-        thing: Thing::row(ADVISORY, &key),
-        strength,
-    });
-    let is_known = lock.thing.row.is_some();
-    if name.contains("unlock") {
-        touch.unlocks.push(lock);
-    } else if name.contains("try") {
-        // Whether it was granted is not seen.
-        touch.bumps.push(lock);
-    } else {
-        touch.waits_for = is_known.then(|| lock.clone());
+    for (at, token) in tokens.iter().enumerate() {
+        let Some(name) = token.word().filter(|name| is_advisory(name)) else {
+            continue;
+        };
+        let strength = match name.contains("shared") {
+            true => Strength::Share,
+            false => Strength::Update,
+        };
+        let thing = match key(statement, &tokens[at + 1..]) {
+            Some(key) => Thing::row(ADVISORY, &key),
+            None => Thing::any(ADVISORY),
+        };
+        let is_known = thing.row.is_some();
+        let lock = Lock { thing, strength };
+        if name.contains("unlock") {
+            touch.unlocks.push(lock);
+            continue;
+        }
+        // Whether one that is tried was granted is not seen.
+        let is_certain = is_known && !name.contains("try") && is_alone(tokens, at);
+        touch.waits_for = is_certain.then(|| lock.clone());
         match name.contains("xact") {
             true => touch.locks.push(lock),
             false => touch.session_locks.push(lock),
@@ -320,31 +317,45 @@ fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touch) {
     }
 }
 
-/// `SELECT pg_advisory_lock($1)`, and nothing else.
-fn only_advisory(statement: &Statement, tokens: &[Token]) -> Option<(String, Option<String>)> {
-    let rest = match tokens {
-        [select, Token::Word { text, .. }, Token::Sign('.'), rest @ ..]
-            if select.is("select") && text == "pg_catalog" =>
-        {
-            rest
-        }
-        [select, rest @ ..] if select.is("select") => rest,
-        _ => return None,
+fn is_advisory(name: &str) -> bool {
+    name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_")
+}
+
+/// Whether the statement is `SELECT pg_advisory_lock($1)`, and nothing else.
+fn is_alone(tokens: &[Token], at: usize) -> bool {
+    let is_first = match &tokens[..at] {
+        [select] => select.is("select"),
+        [select, catalog, Token::Sign('.')] => select.is("select") && catalog.is("pg_catalog"),
+        _ => false,
     };
-    let [Token::Word { text, .. }, Token::Sign('('), arguments @ .., Token::Sign(')')] = rest else {
+    let end = tokens.iter().position(|token| *token == Token::Sign(')'));
+    is_first && end == Some(tokens.len() - 1)
+}
+
+/// The arguments, which follow in parentheses: each a value, and maybe a cast.
+fn key(statement: &Statement, tokens: &[Token]) -> Option<String> {
+    let end = tokens.iter().position(|token| *token == Token::Sign(')'))?;
+    let [Token::Sign('('), arguments @ ..] = &tokens[..end] else {
         return None;
     };
-    if !text.starts_with("pg_advisory_") && !text.starts_with("pg_try_advisory_") {
-        return None;
-    }
+    let value = |part: &[Token]| {
+        let (sign, part) = match part {
+            [Token::Sign('-'), rest @ ..] => ("-", rest),
+            part => ("", part),
+        };
+        let value = match part {
+            [value] | [value, Token::Sign(':'), Token::Sign(':'), Token::Word { .. }] => value,
+            _ => return None,
+        };
+        let text = match value {
+            Token::Text(text) => text.parse::<i64>().ok()?.to_string(),
+            value => value_of(value, "bigint", statement)?,
+        };
+        Some(format!("{sign}{text}"))
+    };
     let parts = arguments.split(|token| *token == Token::Sign(','));
-    let value = |part: &[Token]| match part {
-        [token] => value_of(token, "bigint", statement),
-        [Token::Sign('-'), token] => Some(format!("-{}", value_of(token, "bigint", statement)?)),
-        _ => None,
-    };
     let values: Option<Vec<String>> = parts.map(value).collect();
-    Some((text.clone(), values.map(|values| values.join(", "))))
+    values.map(|values| values.join(", "))
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub(crate) struct Knowledge {
     pub(crate) shapes: Shapes,
     /// Every step may depend on every other one.
     pub(crate) is_exhaustive: bool,
+    /// Sessions may be ended.
+    pub(crate) crashes: bool,
     nexts: HashMap<u64, Option<Arc<Next>>>,
     effects: HashMap<u64, Effect>,
     /// The orders that were run, all that are the same as one, with the number of their end.
@@ -32,9 +34,13 @@ pub(crate) enum Known {
     Nothing,
 }
 
+/// Who goes on, and how: the session, and 0 if it does its next step, or else the number of the way
+/// in which it is ended.
+pub(crate) type Actor = (usize, usize);
+
 #[derive(Debug, Clone)]
 pub(crate) struct Way {
-    pub(crate) session: usize,
+    pub(crate) actor: Actor,
     pub(crate) coming: Coming,
     /// None has to be found out.
     pub(crate) effect: Option<Effect>,
@@ -79,6 +85,7 @@ impl Knowledge {
         *self = Self {
             shapes,
             is_exhaustive: true,
+            crashes: self.crashes,
             is_contradictory: self.is_contradictory,
             ..Self::default()
         };
@@ -112,27 +119,34 @@ impl Knowledge {
         if state.is_stuck {
             return Known::Ways(Vec::new());
         }
-        let mut coming = Vec::new();
+        let (mut coming, mut crashes) = (Vec::new(), Vec::new());
         for session in (0..sessions).filter(|&session| !state.is_waiting(session)) {
             match self.nexts.get(&state.key(session)) {
                 Some(Some(next)) => {
                     coming.push((session, state.coming(session, next, &self.shapes)));
+                    if self.crashes && !state.has_crashed && state.has_begun(session) {
+                        let ways = next.crashes().into_iter().enumerate();
+                        crashes.extend(ways.map(|(number, crash)| {
+                            let actor = (session, number + 1);
+                            (actor, state.coming(session, &crash, &self.shapes))
+                        }));
+                    }
                 }
                 Some(None) => {}
                 None => return Known::Nothing,
             }
         }
-        let mut ways = Vec::new();
-        for session in state.enabled(&coming) {
-            let Some((_, coming)) = coming.iter().find(|(other, _)| *other == session) else {
-                continue;
-            };
-            ways.push(Way {
-                session,
-                coming: coming.clone(),
-                effect: self.effects.get(&coming.number).cloned(),
-            });
-        }
-        Known::Ways(ways)
+        let enabled = state.enabled(&coming);
+        let goes_on = |session: &usize| {
+            let known = coming.iter().find(|(other, _)| other == session);
+            known.map(|(session, coming)| ((*session, 0), coming.clone()))
+        };
+        let ways = enabled.iter().filter_map(goes_on).chain(crashes);
+        let ways = ways.map(|(actor, coming)| Way {
+            actor,
+            effect: self.effects.get(&coming.number).cloned(),
+            coming,
+        });
+        Known::Ways(ways.collect())
     }
 }

@@ -176,6 +176,22 @@ impl Local {
         footprint
     }
 
+    /// The session ends, and its transaction with it.
+    pub(super) fn crash(&self) -> Foreseen {
+        let mut footprint = Footprint::default();
+        if let Some(transaction) = &self.transaction {
+            add(&mut footprint, transaction.clone().let_go());
+        }
+        footprint.unknown |= self.is_lost;
+        footprint.lets_go.extend(self.session_held.iter().cloned());
+        Foreseen {
+            footprint,
+            waits_for: None,
+            is_lost: false,
+            after: Self::default(),
+        }
+    }
+
     /// What it was about has failed, and it may have lost its locks.
     pub(super) fn fail(&mut self) {
         if let Some(transaction) = &mut self.transaction {

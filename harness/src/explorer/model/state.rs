@@ -5,14 +5,56 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::local::{Foreseen, Local};
-use crate::explorer::footprint::{Footprint, Lock, Shapes, Statement};
+use crate::explorer::footprint::{Footprint, Kind, Lock, Shapes, Statement};
 
 /// What a session does next.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone)]
 pub(crate) struct Next {
     pub(crate) label: String,
     /// None is a step of the test's own, of which nothing is known.
     pub(crate) statement: Option<Statement>,
+    /// The statement without values.
+    words: String,
+}
+
+/// The values may be other ones each time, such as the time or a random key: what the session does
+/// is the same.
+impl PartialEq for Next {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.label, &self.words) == (&other.label, &other.words)
+    }
+}
+
+impl Hash for Next {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (&self.label, &self.words).hash(hasher);
+    }
+}
+
+/// The labels of a session's end before a statement, and between a COMMIT and its answer.
+pub(crate) const CRASH: &str = "crash";
+pub(crate) const UNANSWERED: &str = "commit_without_answer";
+const CRASHES: [&str; 2] = [CRASH, UNANSWERED];
+
+impl Next {
+    pub(crate) fn new(label: &str, statement: Option<Statement>) -> Self {
+        Self {
+            label: label.to_owned(),
+            words: statement.as_ref().map_or_else(String::new, Statement::words),
+            statement,
+        }
+    }
+
+    /// How the session can end here, by the labels of that.
+    pub(crate) fn crashes(&self) -> Vec<Self> {
+        if self.statement.is_none() {
+            return Vec::new();
+        }
+        let commits = self.statement.as_ref().is_some_and(|known| known.kind() == Kind::Commit);
+        let crash = Self::new(CRASH, Some(Statement::default()));
+        let unanswered = commits.then(|| Self::new(UNANSWERED, self.statement.clone()));
+        [crash].into_iter().chain(unanswered).collect()
+    }
 }
 
 /// What came of an event.
@@ -58,14 +100,16 @@ pub(crate) struct State {
     is_exhaustive: bool,
     is_lost: bool,
     pub(crate) is_stuck: bool,
+    pub(crate) has_crashed: bool,
 }
 
 /// What an event will be, before its effect is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Coming {
     session: usize,
+    /// It ends the session.
+    crashes: bool,
     foreseen: Option<Foreseen>,
-    footprint: Footprint,
     /// What decides its effect.
     pub(crate) number: u64,
 }
@@ -88,6 +132,7 @@ impl State {
             is_exhaustive,
             is_lost: false,
             is_stuck: false,
+            has_crashed: false,
         }
     }
 
@@ -111,8 +156,12 @@ impl State {
     }
 
     pub(crate) fn coming(&self, session: usize, next: &Next, shapes: &Shapes) -> Coming {
+        let crashes = CRASHES.contains(&next.label.as_str());
         let foreseen = next.statement.as_ref().map(|statement| {
-            let mut foreseen = self.locals[session].foresee(statement, shapes);
+            let mut foreseen = match next.label.as_str() {
+                CRASH => self.locals[session].crash(),
+                _ => self.locals[session].foresee(statement, shapes),
+            };
             foreseen.footprint.unknown |= self.is_exhaustive || self.is_lost;
             foreseen
         });
@@ -124,8 +173,8 @@ impl State {
         let number = number(&("foreseen", session, self.keys[session], next, past));
         Coming {
             session,
+            crashes,
             foreseen,
-            footprint,
             number,
         }
     }
@@ -176,12 +225,18 @@ impl State {
         }
         self.is_lost |= coming.foreseen.as_ref().is_some_and(|foreseen| foreseen.is_lost);
         self.is_stuck |= effect.is_stuck;
+        self.has_crashed |= coming.crashes;
         self.events.push(Arc::new(event));
     }
 
     /// The session has gone on by itself.
     pub(crate) fn wake(&mut self, session: usize) {
         self.waiting[session] = None;
+    }
+
+    /// Whether the session has done anything.
+    pub(crate) fn has_begun(&self, session: usize) -> bool {
+        self.events.iter().any(|event| event.session == session)
     }
 
     /// Which of these sessions, with what they do next, can go on in a way that is not the same as

@@ -192,6 +192,18 @@ impl Execution {
         idle
     }
 
+    /// Has the server end the session, and waits until it has let go of what it had.
+    pub(crate) fn cut(&self, session: usize) {
+        let pid = self.state().tasks[session].pid;
+        let deadline = Instant::now() + GRACE;
+        // Where the server can't be reached, there is nothing to be cut.
+        let mut is_there = self.observe(|observer| observer.stop(pid, Stop::Terminate)).is_ok();
+        while is_there && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(200));
+            is_there = self.observe(|observer| observer.is_there(pid)).unwrap_or(false);
+        }
+    }
+
     /// Waits for the session's thread to end, and says whether it has.
     pub(crate) fn has_left(&self, session: usize) -> bool {
         self.within(GRACE, session, |task| task.gone)
