@@ -4,11 +4,13 @@ mod explain;
 mod footprint;
 mod frontier;
 mod gate;
+mod html;
 mod instrument;
 mod judge;
 mod model;
 mod program;
 mod progress;
+mod remember;
 mod report;
 mod run;
 mod runner;
@@ -21,6 +23,7 @@ mod worker;
 use std::error::Error;
 use std::fmt::{self, Debug};
 use std::panic;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -31,13 +34,14 @@ use diesel::pg::Pg;
 use diesel_locks::LockError;
 
 pub use error::ExplorerError;
-pub use instrument::SeenConnections;
 use frontier::{Bounds, Counts, Frontier};
+pub use instrument::SeenConnections;
 use judge::Serial;
 use model::Knowledge;
 use program::{Connect, Program};
 use progress::Telling;
 pub use progress::{Progress, progress_bar};
+use remember::Memory;
 pub use report::{Exploration, Problem, Run, SessionEnd};
 use runner::Runner;
 use schedule::Schedule;
@@ -128,6 +132,7 @@ pub struct Explorer<'e, C> {
     program: Program<'e, C>,
     bounds: Bounds,
     on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
+    memory: Option<Memory>,
     /// While there are calls.
     seen: Option<SeenConnections>,
     /// There was an instrumentation that nobody has told of.
@@ -166,6 +171,7 @@ where
                 seed: None,
             },
             on_progress: Box::new(|_| ()),
+            memory: None,
             seen: None,
             is_hidden: false,
         };
@@ -384,6 +390,14 @@ where
         self
     }
 
+    /// Keeps the schedules that fail in a text file, which is made if there is none, and runs those
+    /// that are in it first. It is to be kept with the tests, so that what has failed once is looked
+    /// at first the next time. A schedule that no longer fits is passed over.
+    pub fn remember(mut self, path: impl Into<PathBuf>) -> Self {
+        self.memory = Some(Memory(path.into()));
+        self
+    }
+
     /// Has this function told how far it is: when it begins, after each schedule, and at the end.
     ///
     /// It is called on the threads that run the schedules. Nobody is told, if this is not called;
@@ -402,6 +416,9 @@ where
     /// [`ExplorerError::Label`], [`SessionError::Duplicate`](crate::SessionError::Duplicate): a name can't be used.
     /// [`SessionError::Observe`](crate::SessionError::Observe): the server could not be asked who waits.
     /// [`ExplorerError::Thread`]: the operating system gave no thread.
+    /// [`ExplorerError::Remember`]: the file of [`remember`](Self::remember) can't be used.
+    /// [`ExplorerError::Unseen`], [`ExplorerError::Instrumentation`]: the statements of a
+    /// [`call`](Self::call) can't be seen.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
     ///
@@ -412,6 +429,15 @@ where
         self.check()?;
         let sessions = self.program.sessions.len();
         let knowledge = Mutex::new(self.knowledge());
+        let remembered = match &self.memory {
+            Some(memory) => memory.schedules()?,
+            None => Vec::new(),
+        };
+        // What does not fit the sessions any more is of no use.
+        let remembered = remembered
+            .iter()
+            .filter_map(|schedule| self.program.parse(schedule).ok());
+        let remembered: Vec<_> = remembered.map(|(order, _)| order).collect();
         let serial = match self.program.is_serializable {
             true => judge::permutations(&(0..sessions).collect::<Vec<_>>()),
             false => Vec::new(),
@@ -419,6 +445,7 @@ where
         let calls = |session: &SessionBody<'_, C>| session.kind == SessionKind::Call;
         let has_calls = self.program.sessions.iter().any(calls);
         let frontier = Frontier::new(self.bounds, &knowledge, sessions, serial, has_calls);
+        frontier.remember(remembered);
         let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
         let serial = Serial::default();
         thread::scope(|scope| {
@@ -442,7 +469,17 @@ where
             ended.into_iter().collect::<Result<(), _>>()
         })?;
         drop(telling);
-        Ok(frontier.into_exploration())
+        let mut exploration = frontier.into_exploration();
+        let names = self
+            .program
+            .sessions
+            .iter()
+            .map(|session| session.name.clone());
+        exploration.sessions = names.collect();
+        if let Some(memory) = &self.memory {
+            memory.add(exploration.failures().iter().map(Run::schedule))?;
+        }
+        Ok(exploration)
     }
 
     /// Runs one schedule, in the words in which a [`Run`] or an [`Exploration`] prints it, on the

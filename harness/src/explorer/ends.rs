@@ -29,7 +29,9 @@ impl Ending {
 
     /// What must be the same as in some serial order, of these sessions.
     pub(super) fn compared(&self, sessions: &[usize]) -> String {
-        let results = sessions.iter().filter_map(|&session| self.results.get(session));
+        let results = sessions
+            .iter()
+            .filter_map(|&session| self.results.get(session));
         let results = results.map(|(name, result)| format!("{name}: {result}\n"));
         format!("{}{}", results.collect::<String>(), self.compared)
     }
@@ -45,7 +47,9 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
         return Ok(Default::default());
     };
     let mut tables: Vec<_> = (catalog.relations.iter())
-        .filter(|(name, relation)| relation.kind == "r" && !name.ends_with(".__diesel_schema_migrations"))
+        .filter(|(name, relation)| {
+            relation.kind == "r" && !name.ends_with(".__diesel_schema_migrations")
+        })
         .collect();
     tables.sort_by_key(|(name, _)| *name);
     let queries: Vec<String> = (tables.into_iter())
@@ -104,10 +108,16 @@ pub(super) fn without_numbers(text: &str) -> String {
     let mut left = text;
     let mut shown = String::new();
     const BEFORE: [&str; 4] = ["rocess ", "ransaction ", "tuple (", "PID "];
-    while let Some(at) = BEFORE.iter().filter_map(|word| Some(left.find(word)? + word.len())).min() {
+    while let Some(at) = BEFORE
+        .iter()
+        .filter_map(|word| Some(left.find(word)? + word.len()))
+        .min()
+    {
         shown.push_str(&left[..at]);
         let rest = &left[at..];
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != ',').unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != ',')
+            .unwrap_or(rest.len());
         if end > 0 {
             shown.push('_');
         }

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use crate::chain::debug_is_report;
 use crate::sessions::SessionError;
@@ -45,6 +46,14 @@ pub enum ExplorerError {
     /// [`SeenConnections::with`](crate::SeenConnections::with).
     #[error("there is a default instrumentation, of which `SeenConnections::with` has to be told")]
     Instrumentation,
+    /// The file of schedules that have failed could not be read or written.
+    #[error("{} could not be read or written", path.display())]
+    Remember {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
     /// The operating system gave no thread.
     #[error("no thread could be started for the schedules of a database")]
     Thread(#[source] io::Error),

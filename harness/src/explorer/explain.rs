@@ -52,16 +52,22 @@ pub(super) fn explain(
         let of = &edge.from.thing.of;
         match edge.kind {
             Dependency::Overwritten => {
-                format!("{from} did not see what {to} wrote to {of}: {} before {}",
-                    names[edge.from.session], names[edge.to.session])
+                format!(
+                    "{from} did not see what {to} wrote to {of}: {} before {}",
+                    names[edge.from.session], names[edge.to.session]
+                )
             }
             Dependency::Seen => {
-                format!("{to} saw what {from} wrote to {of}: {} before {}",
-                    names[edge.from.session], names[edge.to.session])
+                format!(
+                    "{to} saw what {from} wrote to {of}: {} before {}",
+                    names[edge.from.session], names[edge.to.session]
+                )
             }
             Dependency::WrittenOver => {
-                format!("{to} wrote over what {from} wrote to {of}: {} before {}",
-                    names[edge.from.session], names[edge.to.session])
+                format!(
+                    "{to} wrote over what {from} wrote to {of}: {} before {}",
+                    names[edge.from.session], names[edge.to.session]
+                )
             }
         }
     });
@@ -80,16 +86,28 @@ fn accesses(record: &Record, shapes: &Shapes, names: &[&str]) -> Vec<Access> {
         };
         // One that waits has ended when it was let go on.
         let resumed = |later: &&(usize, &super::model::Taken)| {
-            later.1.effect.resumes.iter().any(|(other, _)| *other == session)
+            later
+                .1
+                .effect
+                .resumes
+                .iter()
+                .any(|(other, _)| *other == session)
         };
         let later = record.taken.iter().enumerate().skip(at + 1);
         let later: Vec<_> = later.collect();
         let (end, fails) = match &taken.effect.waits {
             None => (at, taken.effect.fails),
-            Some(_) => later.iter().find(resumed).map_or((usize::MAX, true), |(end, taken)| {
-                let fails = taken.effect.resumes.iter().any(|(other, fails)| *other == session && *fails);
-                (*end, fails)
-            }),
+            Some(_) => later
+                .iter()
+                .find(resumed)
+                .map_or((usize::MAX, true), |(end, taken)| {
+                    let fails = taken
+                        .effect
+                        .resumes
+                        .iter()
+                        .any(|(other, fails)| *other == session && *fails);
+                    (*end, fails)
+                }),
         };
         for part in statement.split() {
             match part.kind() {
@@ -102,7 +120,10 @@ fn accesses(record: &Record, shapes: &Shapes, names: &[&str]) -> Vec<Access> {
                     open[session] = None;
                     let own = std::mem::take(&mut pending[session]);
                     if part.kind() == Kind::Commit && !fails {
-                        done.extend(own.into_iter().map(|access| Access { committed: end, ..access }));
+                        done.extend(own.into_iter().map(|access| Access {
+                            committed: end,
+                            ..access
+                        }));
                     }
                 }
                 Kind::Query if !fails => {
@@ -151,7 +172,8 @@ fn edges(accesses: &[Access]) -> Vec<Edge<'_>> {
             let kind = match (from.writes, to.writes) {
                 (false, true) if from.seen < to.committed => Dependency::Overwritten,
                 (true, false) if from.committed <= to.seen => Dependency::Seen,
-                (true, true) if from.at < to.at => Dependency::WrittenOver,
+                // What is new is written over nothing.
+                (true, true) if from.at < to.at && !to.inserts => Dependency::WrittenOver,
                 _ => continue,
             };
             edges.push(Edge { kind, from, to });
@@ -167,15 +189,18 @@ fn named<'a, 'e>(
 ) -> Option<(&'static str, Vec<&'e Edge<'a>>)> {
     use Dependency::{Overwritten, Seen, WrittenOver};
     let pair = |one: Dependency, other: Dependency, same: bool| {
-        edges.iter().filter(|edge| edge.kind == one).find_map(|edge| {
-            let back = edges.iter().find(|back| {
-                back.kind == other
-                    && back.from.session == edge.to.session
-                    && back.to.session == edge.from.session
-                    && (!same || back.from.thing.meets(&edge.from.thing))
-            });
-            back.map(|back| vec![edge, back])
-        })
+        edges
+            .iter()
+            .filter(|edge| edge.kind == one)
+            .find_map(|edge| {
+                let back = edges.iter().find(|back| {
+                    back.kind == other
+                        && back.from.session == edge.to.session
+                        && back.to.session == edge.from.session
+                        && (!same || back.from.thing.meets(&edge.from.thing))
+                });
+                back.map(|back| vec![edge, back])
+            })
     };
     if let Some(cycle) = pair(Overwritten, WrittenOver, true) {
         return Some(("lost update (P4, G-single)", cycle));
@@ -199,7 +224,9 @@ fn named<'a, 'e>(
     }
     let cycle = longer(edges)?;
     let writes = |session: usize| {
-        accesses.iter().any(|access| access.session == session && access.writes)
+        accesses
+            .iter()
+            .any(|access| access.session == session && access.writes)
     };
     let reader = cycle.iter().any(|edge| !writes(edge.from.session));
     let name = match reader {
@@ -217,7 +244,10 @@ fn longer<'a, 'e>(edges: &'e [Edge<'a>]) -> Option<Vec<&'e Edge<'a>>> {
         let mut at = 0;
         while at < ways.len() {
             let last = *ways[at].last()?;
-            for edge in edges.iter().filter(|edge| edge.from.session == last.to.session) {
+            for edge in edges
+                .iter()
+                .filter(|edge| edge.from.session == last.to.session)
+            {
                 let mut way = ways[at].clone();
                 way.push(edge);
                 if edge.to.session == first.from.session {

@@ -44,6 +44,7 @@ pub(super) struct Task {
 
 struct Left {
     nodes: BinaryHeap<Reverse<Node>>,
+    remembered: VecDeque<Vec<Actor>>,
     serial: VecDeque<Vec<usize>>,
     serial_running: usize,
     running: usize,
@@ -117,6 +118,7 @@ impl<'f> Frontier<'f> {
         Self {
             state: Mutex::new(Left {
                 nodes: BinaryHeap::from([Reverse(root)]),
+                remembered: VecDeque::new(),
                 serial: serial.into(),
                 serial_running: 0,
                 running: 0,
@@ -134,6 +136,11 @@ impl<'f> Frontier<'f> {
             sessions,
             may_begin_again,
         }
+    }
+
+    /// Has these run first, that have failed before.
+    pub(super) fn remember(&self, schedules: Vec<Vec<Actor>>) {
+        self.left().remembered.extend(schedules);
     }
 
     /// The next schedule to run. Waits for runs that may lead to more; none if all is done.
@@ -157,7 +164,13 @@ impl<'f> Frontier<'f> {
                 });
             }
             let task = match left.serial_running {
-                0 => self.look(&mut left),
+                0 => match left.remembered.pop_front() {
+                    Some(order) => Some(Task {
+                        schedule: Schedule::from_start(order),
+                        node: None,
+                    }),
+                    None => self.look(&mut left),
+                },
                 // Nothing is judged before they are all known.
                 _ => None,
             };
@@ -192,12 +205,10 @@ impl<'f> Frontier<'f> {
         while let Some(Reverse(node)) = left.nodes.pop() {
             let mut order = node.order.clone();
             match knowledge.ways(&node.state, self.sessions) {
-                Known::Ways(ways) if !ways.is_empty() => {
-                    match self.branch(left, &node, &ways) {
-                        None => continue,
-                        Some(actor) => order.push(actor),
-                    }
-                }
+                Known::Ways(ways) if !ways.is_empty() => match self.branch(left, &node, &ways) {
+                    None => continue,
+                    Some(actor) => order.push(actor),
+                },
                 // All have ended.
                 Known::Ways(_) if knowledge.end(&node.state).is_some() => continue,
                 Known::Ways(_) | Known::Nothing => {}
@@ -251,9 +262,9 @@ impl<'f> Frontier<'f> {
         for (way, effect, footprint, _) in known.iter().filter(|(.., sleeps)| !sleeps) {
             let mut state = node.state.clone();
             state.take(&way.coming, effect);
-            let still = sleeping.iter().filter(|(actor, other)| {
-                actor.0 != way.actor.0 && !other.depends(footprint)
-            });
+            let still = sleeping
+                .iter()
+                .filter(|(actor, other)| actor.0 != way.actor.0 && !other.depends(footprint));
             let mut order = node.order.clone();
             order.push(way.actor);
             left.nodes.push(Reverse(Node {
@@ -368,7 +379,12 @@ impl<'f> Frontier<'f> {
         let failures = left.failures.into_iter().map(|(_, run)| run).collect();
         let outcomes: BTreeSet<String> = left.ends.into_iter().collect();
         left.ran.sort();
-        Exploration::new(!left.cut, failures, outcomes.into_iter().collect(), left.ran)
+        Exploration::new(
+            !left.cut,
+            failures,
+            outcomes.into_iter().collect(),
+            left.ran,
+        )
     }
 
     fn left(&self) -> MutexGuard<'_, Left> {
@@ -382,7 +398,9 @@ fn preemptions(run: &Run) -> usize {
     let preempts = steps.filter(|(at, step)| {
         let next = run.steps.get(at + 1);
         next.is_some_and(|next| next.session != step.session)
-            && run.steps[at + 1..].iter().any(|later| later.session == step.session)
+            && run.steps[at + 1..]
+                .iter()
+                .any(|later| later.session == step.session)
     });
     preempts.count()
 }

@@ -110,10 +110,16 @@ impl Gate {
 
     /// Whether the thread sleeps, as far as the operating system tells.
     pub(super) fn is_asleep(&self) -> bool {
-        let stat = self.inner().thread.as_ref().map(|thread| fs::read_to_string(thread.join("stat")));
+        let stat = self
+            .inner()
+            .thread
+            .as_ref()
+            .map(|thread| fs::read_to_string(thread.join("stat")));
         match stat {
             // What comes after the name, which is in parentheses.
-            Some(Ok(stat)) => stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S')),
+            Some(Ok(stat)) => stat
+                .rsplit_once(')')
+                .is_some_and(|(_, rest)| rest.trim_start().starts_with('S')),
             _ => true,
         }
     }
@@ -332,7 +338,9 @@ fn copy(error: &DieselError) -> DieselError {
             };
             DieselError::DatabaseError(kind, Box::new(information.message().to_owned()))
         }
-        other => DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(other.to_string())),
+        other => {
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(other.to_string()))
+        }
     }
 }
 

@@ -72,7 +72,11 @@ impl Serial {
                 shown.insert(serial.text());
             }
         }
-        let names: Vec<&str> = program.sessions.iter().map(|session| session.name.as_str()).collect();
+        let names: Vec<&str> = program
+            .sessions
+            .iter()
+            .map(|session| session.name.as_str())
+            .collect();
         let (anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
@@ -89,7 +93,11 @@ pub(super) fn permutations(sessions: &[usize]) -> Vec<Vec<usize>> {
         return vec![Vec::new()];
     }
     let first = |&first: &usize| {
-        let rest: Vec<usize> = sessions.iter().copied().filter(|&other| other != first).collect();
+        let rest: Vec<usize> = sessions
+            .iter()
+            .copied()
+            .filter(|&other| other != first)
+            .collect();
         permutations(&rest).into_iter().map(move |rest| {
             let order = [first].into_iter().chain(rest);
             order.collect()

@@ -62,7 +62,9 @@ impl<C> Program<'_, C> {
             next[session] += 1;
             let label = name.split_once('.').map_or("", |(_, label)| label);
             let is_code = self.sessions[session].labels.is_none();
-            let way = [CRASH, UNANSWERED].iter().position(|crash| is_code && *crash == label);
+            let way = [CRASH, UNANSWERED]
+                .iter()
+                .position(|crash| is_code && *crash == label);
             order.push((session, way.map_or(0, |way| way + 1)));
             names.push(name.to_owned());
         }

@@ -1,7 +1,9 @@
 use std::any::Any;
 use std::error::Error;
-use std::fmt;
+use std::path::Path;
+use std::{fmt, fs, io};
 
+use super::html::page;
 use super::model::Next;
 use crate::chain::words;
 use crate::sessions::StepProblem;
@@ -167,6 +169,20 @@ impl Run {
         self.schedule = names.join(" ");
     }
 
+    /// The line of Rust that runs it again.
+    pub fn again(&self) -> String {
+        format!("explorer.replay({:?})?;", self.schedule)
+    }
+
+    /// The dependencies that no serial order has.
+    pub(super) fn cycle(&self) -> &[String] {
+        let cycle = self.problems.iter().find_map(|problem| match problem {
+            Problem::NotSerializable { cycle, .. } => Some(cycle.as_slice()),
+            _ => None,
+        });
+        cycle.unwrap_or_default()
+    }
+
     /// The name of the last step of a session.
     pub(super) fn last_step(&self, session: usize) -> String {
         let own = self.steps.iter().rfind(|step| step.session == session);
@@ -215,6 +231,7 @@ pub struct Exploration {
     failures: Vec<Run>,
     outcomes: Vec<String>,
     ran: Vec<String>,
+    pub(super) sessions: Vec<String>,
 }
 
 impl Exploration {
@@ -230,6 +247,7 @@ impl Exploration {
             failures,
             outcomes,
             ran,
+            sessions: Vec::new(),
         }
     }
 
@@ -264,6 +282,24 @@ impl Exploration {
         &self.failures
     }
 
+    /// Writes the schedules with problems to a file, as one page of HTML that refers to nothing
+    /// else: the sessions beside each other, the statements with their binds and results, step by
+    /// step with the arrow keys, and the cycle of dependencies as a picture.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    pub fn write_html(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        fs::write(path, page(self, &self.sessions))
+    }
+
+    /// How many schedules were run, and how many of them have problems.
+    pub(super) fn summary(&self) -> String {
+        let all = if self.complete { "all " } else { "" };
+        let (schedules, failures) = (self.schedules, self.failures.len());
+        format!("{all}{schedules} schedules were run, {failures} failed")
+    }
+
     /// Does nothing if no schedule has a problem.
     ///
     /// # Panics
@@ -282,9 +318,8 @@ const PRINTED: usize = 5;
 /// transcript.
 impl fmt::Display for Exploration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all = if self.complete { "all " } else { "" };
-        let (schedules, failures) = (self.schedules, self.failures.len());
-        write!(f, "{all}{schedules} schedules were run, {failures} failed")?;
+        let failures = self.failures.len();
+        f.write_str(&self.summary())?;
         for failure in self.failures.iter().take(PRINTED) {
             write!(f, "\n{failure}")?;
         }
@@ -294,8 +329,9 @@ impl fmt::Display for Exploration {
         match self.failures.first() {
             Some(first) => write!(
                 f,
-                "\nwhat happened in the first, which replay({:?}) runs again:\n{}",
-                first.schedule, first.transcript
+                "\nwhat happened in the first, which this runs again: {}\n{}",
+                first.again(),
+                first.transcript
             ),
             None => Ok(()),
         }

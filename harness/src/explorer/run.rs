@@ -11,8 +11,8 @@ use diesel::sql_types::Bool;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::error::ExplorerError;
-use super::gate;
 use super::footprint::RowKey;
+use super::gate;
 use super::model::{Actor, Coming, Effect, Knowledge, Next, State, Taken};
 use super::program::{Program, full_name};
 use super::report::{Problem, RunStep};
@@ -25,7 +25,7 @@ use crate::transcript::Transcript;
 
 /// How long a session that waits has had to look for a circle, before another one goes on: so the
 /// one that closes a circle is the one that finds it.
-const LOOKED: Duration = Duration::from_millis(5);
+const LOOKED: Duration = Duration::from_millis(10);
 
 /// How long a session has slept outside of the server when it is taken for waiting.
 const ASLEEP: Duration = Duration::from_millis(10);
@@ -100,7 +100,10 @@ where
                             idle: true,
                         };
                         let step = full_name(&self.program.sessions[session].name, "start");
-                        self.ran.run.problems.push(Problem::Broken { step, problem });
+                        self.ran
+                            .run
+                            .problems
+                            .push(Problem::Broken { step, problem });
                         return Ok(());
                     }
                     self.stands_before(session)
@@ -120,7 +123,8 @@ where
                     return Ok(());
                 }
                 // They wait for what ends by itself, or one has hung.
-                if !self.settle(Until::OneEnded)? || !self.settle_all()? {
+                let busy = self.waiting();
+                if !self.settle(&busy, Until::OneEnded)? || !self.settle_all()? {
                     return Ok(());
                 }
                 self.note_resumed();
@@ -152,7 +156,14 @@ where
             .collect();
         let enabled = self.state.enabled(&coming);
         let sessions: Vec<usize> = standing.iter().map(|(session, _)| *session).collect();
-        let done = |session| self.ran.run.steps.iter().filter(|step| step.session == session).count();
+        let done = |session| {
+            self.ran
+                .run
+                .steps
+                .iter()
+                .filter(|step| step.session == session)
+                .count()
+        };
         let steps = |session: usize| match &self.program.sessions[session].labels {
             Some(labels) => labels.len(),
             None => knowledge.length(session),
@@ -160,9 +171,14 @@ where
         let left = |session| steps(session).saturating_sub(done(session));
         let chosen = self.schedule.choose(&sessions, &enabled, left);
         let (session, way) = chosen;
-        let at = sessions.iter().position(|&other| other == session).unwrap_or(0);
+        let at = sessions
+            .iter()
+            .position(|&other| other == session)
+            .unwrap_or(0);
         let (_, next) = &standing[at];
-        let crash = way.checked_sub(1).and_then(|way| next.crashes().into_iter().nth(way));
+        let crash = way
+            .checked_sub(1)
+            .and_then(|way| next.crashes().into_iter().nth(way));
         if let Some(crash) = crash {
             let coming = self.state.coming(session, &crash, &knowledge.shapes);
             return (chosen, Arc::new(crash), coming);
@@ -180,12 +196,18 @@ where
     ) -> Result<bool, ExplorerError> {
         let name = &self.program.sessions[session].name;
         self.current[session] = Some(self.ran.run.steps.len());
-        self.ran.run.steps.push(RunStep::new(session, full_name(name, &next.label), &next));
+        self.ran
+            .run
+            .steps
+            .push(RunStep::new(session, full_name(name, &next.label), &next));
         let waiting = self.waiting();
         if self.execution.start(session, &next.label).is_err() {
             let problem = crate::sessions::StepProblem::TooLate;
             let step = self.ran.run.last_step(session);
-            self.ran.run.problems.push(Problem::Broken { step, problem });
+            self.ran
+                .run
+                .problems
+                .push(Problem::Broken { step, problem });
             return Ok(false);
         }
         match way {
@@ -194,7 +216,6 @@ where
             _ => self.workers[session].gate.crash_after(),
         }
         self.ran.crashed = self.ran.crashed.or((way > 0).then_some(session));
-        let begun = Instant::now();
         let is_going_on = self.settle_all()?;
         let mut effect = Effect {
             is_stuck: !is_going_on,
@@ -208,9 +229,8 @@ where
             let is_named = |other: &usize| names.contains(&self.program.sessions[*other].name);
             effect.waits = Some((0..self.workers.len()).filter(is_named).collect());
             self.ran.waits_outside |= self.outside.contains(&session);
-            let elapsed = begun.elapsed();
-            if is_going_on && elapsed < LOOKED {
-                thread::sleep(LOOKED - elapsed);
+            if is_going_on && !self.outside.contains(&session) {
+                thread::sleep(LOOKED);
             }
         } else {
             effect.fails = self.ended(session);
@@ -255,11 +275,18 @@ where
     fn settle_all(&mut self) -> Result<bool, ExplorerError> {
         let mut before = None;
         loop {
-            if !self.settle_outside()? || !self.settle(Until::Settled)? {
+            if !self.settle_outside()? {
                 return Ok(false);
             }
+            let is_inside = |session: &usize| !self.outside.contains(session);
+            let busy: Vec<usize> = self.waiting().into_iter().filter(is_inside).collect();
+            if !self.settle(&busy, Until::Settled)? {
+                return Ok(false);
+            }
+            let is_running = |session: &usize| self.execution.is_running(*session);
+            let running: Vec<usize> = busy.into_iter().filter(is_running).collect();
             // What others do meanwhile would depend on how soon the server ends it.
-            if self.execution.is_deadlocked() && !self.settle(Until::OneEnded)? {
+            if self.execution.is_deadlocked() && !self.settle(&running, Until::OneEnded)? {
                 return Ok(false);
             }
             let waiting = self.waiting();
@@ -308,9 +335,14 @@ where
     fn waiting(&self) -> Vec<usize> {
         let is_going = |session: &usize| self.workers[*session].gate.is_going();
         let takes_part = |session: &usize| {
-            self.schedule.only().is_none_or(|only| only.contains(session))
+            self.schedule
+                .only()
+                .is_none_or(|only| only.contains(session))
         };
-        (0..self.workers.len()).filter(takes_part).filter(is_going).collect()
+        (0..self.workers.len())
+            .filter(takes_part)
+            .filter(is_going)
+            .collect()
     }
 
     /// Waits until who is about something that is not the server's sleeps, where somebody may be:
@@ -324,8 +356,8 @@ where
         self.outside.clear();
         loop {
             let busy = self.waiting();
-            let (outside, inside): (Vec<usize>, Vec<usize>) = (busy.iter())
-                .partition(|session| self.workers[**session].gate.is_outside());
+            let (outside, inside): (Vec<usize>, Vec<usize>) =
+                (busy.iter()).partition(|session| self.workers[**session].gate.is_outside());
             if outside.is_empty() && inside.is_empty() {
                 return Ok(true);
             }
@@ -345,19 +377,18 @@ where
                 }
             }
             if self.execution.is_late() {
-                return self.settle(Until::Ended);
+                return self.settle(&busy, Until::Ended);
             }
             thread::sleep(LOOK);
         }
     }
 
     /// Waits for the steps that are under way, and says whether none has hung.
-    fn settle(&mut self, until: Until) -> Result<bool, ExplorerError> {
-        let mut busy = self.waiting();
-        if until == Until::Settled {
-            busy.retain(|session| !self.outside.contains(session));
+    fn settle(&mut self, busy: &[usize], until: Until) -> Result<bool, ExplorerError> {
+        if busy.is_empty() {
+            return Ok(true);
         }
-        match self.execution.wait(&busy, until) {
+        match self.execution.wait(busy, until) {
             Err(SessionError::Step {
                 session,
                 step,
@@ -365,15 +396,20 @@ where
                 ..
             }) => {
                 let step = full_name(&session, &step);
-                self.ran.run.problems.push(Problem::Broken { step, problem });
+                self.ran
+                    .run
+                    .problems
+                    .push(Problem::Broken { step, problem });
                 Ok(false)
             }
             waited => {
                 waited?;
-                for session in busy {
+                for &session in busy {
                     if !self.execution.is_running(session) {
                         // It is about to say where it stands.
-                        self.workers[session].gate.await_arrival(self.program.timeout);
+                        self.workers[session]
+                            .gate
+                            .await_arrival(self.program.timeout);
                     }
                 }
                 Ok(true)

@@ -229,7 +229,10 @@ impl Ran {
     }
 
     fn takes_part(&self, session: usize) -> bool {
-        self.run.only.as_ref().is_none_or(|only| only.contains(&session))
+        self.run
+            .only
+            .as_ref()
+            .is_none_or(|only| only.contains(&session))
     }
 }
 

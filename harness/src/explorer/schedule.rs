@@ -70,28 +70,37 @@ impl Schedule {
         enabled: &[usize],
         left: impl Fn(usize) -> usize,
     ) -> Actor {
-        let given = self.left.iter().position(|(next, _)| standing.contains(next));
+        let given = self
+            .left
+            .iter()
+            .position(|(next, _)| standing.contains(next));
         self.strayed |= !self.left.is_empty() && given != Some(0);
         let given = given.and_then(|at| self.left.remove(at));
-        let chosen = given.unwrap_or_else(|| (match (&mut self.then, self.last) {
-            (Then::Random(random), _) => {
-                // Each order of what is left is as probable as any other.
-                let weights: Vec<usize> = enabled.iter().map(|&of| left(of).max(1)).collect();
-                let mut ticket = below(random, weights.iter().sum());
-                let mut chosen = 0;
-                while ticket >= weights[chosen] {
-                    ticket -= weights[chosen];
-                    chosen += 1;
-                }
-                enabled[chosen]
-            }
-            (Then::Serial(sessions), _) => {
-                let first = sessions.iter().find(|session| enabled.contains(session));
-                first.copied().unwrap_or(enabled[0])
-            }
-            (Then::GoOn, Some(last)) if enabled.contains(&last) => last,
-            (Then::GoOn, _) => enabled[0],
-        }, 0));
+        let chosen = given.unwrap_or_else(|| {
+            (
+                match (&mut self.then, self.last) {
+                    (Then::Random(random), _) => {
+                        // Each order of what is left is as probable as any other.
+                        let weights: Vec<usize> =
+                            enabled.iter().map(|&of| left(of).max(1)).collect();
+                        let mut ticket = below(random, weights.iter().sum());
+                        let mut chosen = 0;
+                        while ticket >= weights[chosen] {
+                            ticket -= weights[chosen];
+                            chosen += 1;
+                        }
+                        enabled[chosen]
+                    }
+                    (Then::Serial(sessions), _) => {
+                        let first = sessions.iter().find(|session| enabled.contains(session));
+                        first.copied().unwrap_or(enabled[0])
+                    }
+                    (Then::GoOn, Some(last)) if enabled.contains(&last) => last,
+                    (Then::GoOn, _) => enabled[0],
+                },
+                0,
+            )
+        });
         self.last = Some(chosen.0);
         chosen
     }
@@ -143,7 +152,10 @@ mod tests {
             *counts.entry(order).or_default() += 1;
         }
         assert_eq!(counts.len(), 6);
-        assert!(counts.values().all(|&count| (850..1150).contains(&count)), "{counts:?}");
+        assert!(
+            counts.values().all(|&count| (850..1150).contains(&count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

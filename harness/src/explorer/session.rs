@@ -118,9 +118,7 @@ where
     })
 }
 
-pub(super) fn call<'e, C, T, E>(
-    call: impl Fn() -> Result<T, E> + Send + Sync + 'e,
-) -> Body<'e, C>
+pub(super) fn call<'e, C, T, E>(call: impl Fn() -> Result<T, E> + Send + Sync + 'e) -> Body<'e, C>
 where
     T: Debug,
     E: Debug,

@@ -19,7 +19,9 @@ pub(super) struct Verdict {
 
 /// What the session returned, the same for the same.
 pub(super) fn result(end: &End, cause: Option<&DieselError>) -> String {
-    let known = cause.filter(|_| end.has_failed).and_then(|cause| condition(cause));
+    let known = cause
+        .filter(|_| end.has_failed)
+        .and_then(|cause| condition(cause));
     match (known, &end.result, &end.panic, &end.error) {
         (Some(Condition::Deadlock), ..) => "Err(deadlock)".to_owned(),
         (Some(Condition::SerializationFailure), ..) => "Err(serialization failure)".to_owned(),
@@ -67,7 +69,9 @@ pub(super) fn verdict<C>(
     };
     let own = error.as_deref().and_then(|error| {
         let mut known = chain(error).filter_map(|error| {
-            let lock = error.downcast_ref::<LockError>().map(|error| (program.allowed)(error));
+            let lock = error
+                .downcast_ref::<LockError>()
+                .map(|error| (program.allowed)(error));
             let diesel = error.downcast_ref::<DieselError>();
             lock.or_else(|| diesel.map(|_| false))
         });

@@ -4,7 +4,9 @@ use std::thread::{self, Scope};
 use std::{mem, ptr};
 
 use crossbeam::channel::{self, Sender};
-use diesel::connection::{Instrumentation, InstrumentationEvent, LoadConnection, TransactionManager};
+use diesel::connection::{
+    Instrumentation, InstrumentationEvent, LoadConnection, TransactionManager,
+};
 use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Integer};

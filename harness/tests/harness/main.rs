@@ -10,12 +10,14 @@ mod contention {
 mod errors;
 mod explorer {
     mod anomalies;
+    mod applications;
     mod calls;
     mod code;
     mod crashes;
     mod failures;
     mod fixture;
     mod random;
+    mod report;
     mod schedules;
 }
 mod isolation;

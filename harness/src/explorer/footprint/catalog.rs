@@ -98,9 +98,8 @@ impl Catalog {
         }
         let calls_own = self.calls_own(more);
         let relation = self.relations.entry(name.clone()).or_default();
-        let columns = |text: &str| -> Vec<String> {
-            text.split(JOINT).map(str::to_owned).collect()
-        };
+        let columns =
+            |text: &str| -> Vec<String> { text.split(JOINT).map(str::to_owned).collect() };
         match kind.as_str() {
             "relation" => {
                 relation.kind.clone_from(detail);
@@ -163,7 +162,11 @@ impl Catalog {
         let mut root = name;
         // As deep as no hierarchy is.
         for _ in 0..64 {
-            match self.relations.get(root).and_then(|known| known.parents.first()) {
+            match self
+                .relations
+                .get(root)
+                .and_then(|known| known.parents.first())
+            {
                 Some(parent) => root = parent,
                 None => break,
             }

@@ -56,7 +56,9 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     let tokens = tokens(text);
     let mut called = called(&tokens);
     // What this project's locks set is for themselves.
-    if text.matches("set_config(").count() == text.matches("set_config('diesel_locks.owner'").count() {
+    if text.matches("set_config(").count()
+        == text.matches("set_config('diesel_locks.owner'").count()
+    {
         called.retain(|name| name != "set_config");
     }
     if !calls(conn, catalog, &called, &mut shape)? {
@@ -150,12 +152,16 @@ fn write(catalog: &Catalog, name: &str, tokens: &[Token], shape: &mut Shape) -> 
     }
     for parent in &relation.references {
         shape.reads.insert(parent.table.clone());
-        shape.locks.insert((parent.table.clone(), Strength::KeyShare));
+        shape
+            .locks
+            .insert((parent.table.clone(), Strength::KeyShare));
     }
     if !keeps_keys {
         for child in &relation.referenced_by {
             shape.reads.insert(child.table.clone());
-            shape.locks.insert((child.table.clone(), Strength::KeyShare));
+            shape
+                .locks
+                .insert((child.table.clone(), Strength::KeyShare));
             let is_new = child.cascades && !shape.writes.contains(&child.table);
             if is_new && !write(catalog, &child.table, &[], shape) {
                 return false;
@@ -204,7 +210,15 @@ fn body(catalog: &Catalog, name: &str, shape: &mut Shape, seen: &mut BTreeSet<St
         }
         let tokens = tokens(&function.body);
         for word in tokens.iter().filter_map(Token::word) {
-            let opaque = ["execute", "dblink", "notify", "listen", "set_config", "lock", "truncate"];
+            let opaque = [
+                "execute",
+                "dblink",
+                "notify",
+                "listen",
+                "set_config",
+                "lock",
+                "truncate",
+            ];
             if opaque.contains(&word) || word.starts_with("pg_") {
                 return false;
             }
@@ -219,7 +233,10 @@ fn body(catalog: &Catalog, name: &str, shape: &mut Shape, seen: &mut BTreeSet<St
                 last.trim_matches('"') == word
             });
             for relation in named.cloned().collect::<Vec<_>>() {
-                let is_known = catalog.relations.get(&relation).map(|known| known.kind.as_str());
+                let is_known = catalog
+                    .relations
+                    .get(&relation)
+                    .map(|known| known.kind.as_str());
                 // What a view is of is not in the words.
                 if is_known != Some("r") {
                     return false;
@@ -240,7 +257,10 @@ fn called(tokens: &[Token]) -> Vec<String> {
         let Token::Word { text, quoted } = &pair[0] else {
             continue;
         };
-        let introduced = at > 0 && ["into", "update", "table"].iter().any(|w| tokens[at - 1].is(w));
+        let introduced = at > 0
+            && ["into", "update", "table"]
+                .iter()
+                .any(|w| tokens[at - 1].is(w));
         if pair[1] == Token::Sign('(') && !introduced && (*quoted || !is_keyword(text)) {
             called.push(text.clone());
         }

@@ -117,7 +117,8 @@ fn label(tokens: &[Token]) -> String {
 /// The table, or else the function or the first name.
 fn target<'t>(tokens: &'t [Token], verb: &str) -> Option<&'t str> {
     let mut names = tokens.iter().filter_map(Token::word);
-    let is_advisory = |name: &&str| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
+    let is_advisory =
+        |name: &&str| name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_");
     if let Some(advisory) = names.find(is_advisory) {
         return Some(advisory);
     }
@@ -129,13 +130,13 @@ fn target<'t>(tokens: &'t [Token], verb: &str) -> Option<&'t str> {
     };
     let after = tokens.iter().position(introduces);
     let after = after.or_else(|| tokens.iter().position(|token| token.is(verb)))? + 1;
-    let skipped = ["only", "table", "distinct", "if", "exists", "not", "local", "session"];
-    let mut names = tokens[after..]
-        .iter()
-        .skip_while(|token| match token {
-            Token::Sign(_) => true,
-            token => skipped.iter().any(|word| token.is(word)),
-        });
+    let skipped = [
+        "only", "table", "distinct", "if", "exists", "not", "local", "session",
+    ];
+    let mut names = tokens[after..].iter().skip_while(|token| match token {
+        Token::Sign(_) => true,
+        token => skipped.iter().any(|word| token.is(word)),
+    });
     let mut name = names.next()?.word()?;
     // Its last part, of `schema.name`.
     while names.next() == Some(&Token::Sign('.')) {
@@ -146,7 +147,11 @@ fn target<'t>(tokens: &'t [Token], verb: &str) -> Option<&'t str> {
 
 fn plain(name: &str) -> String {
     let name = name.replace(|c: char| c.is_whitespace() || c.is_control(), "_");
-    if name.is_empty() { "_".to_owned() } else { name }
+    if name.is_empty() {
+        "_".to_owned()
+    } else {
+        name
+    }
 }
 
 fn kind(tokens: &[Token]) -> Kind {
@@ -217,13 +222,28 @@ mod tests {
     #[test]
     fn a_statement_is_called_by_what_it_does_and_to_what() {
         let label = |shown: &str| Statement::parse(shown).label();
-        assert_eq!(label("SELECT a FROM \"accounts\" WHERE b = $1 -- binds: [1]"), "select:accounts");
-        assert_eq!(label("UPDATE ONLY public.accounts SET a = 1"), "update:accounts");
-        assert_eq!(label("INSERT INTO \"my table\" DEFAULT VALUES"), "insert:my_table");
+        assert_eq!(
+            label("SELECT a FROM \"accounts\" WHERE b = $1 -- binds: [1]"),
+            "select:accounts"
+        );
+        assert_eq!(
+            label("UPDATE ONLY public.accounts SET a = 1"),
+            "update:accounts"
+        );
+        assert_eq!(
+            label("INSERT INTO \"my table\" DEFAULT VALUES"),
+            "insert:my_table"
+        );
         assert_eq!(label("WITH a AS (DELETE FROM b) SELECT 1"), "delete:b");
-        assert_eq!(label("SELECT pg_catalog.pg_advisory_lock($1)"), "select:pg_advisory_lock");
+        assert_eq!(
+            label("SELECT pg_catalog.pg_advisory_lock($1)"),
+            "select:pg_advisory_lock"
+        );
         assert_eq!(label("BEGIN TRANSACTION"), "begin");
-        assert_eq!(label("BEGIN; SELECT pg_advisory_xact_lock(1)"), "begin+select:pg_advisory_xact_lock");
+        assert_eq!(
+            label("BEGIN; SELECT pg_advisory_xact_lock(1)"),
+            "begin+select:pg_advisory_xact_lock"
+        );
         assert_eq!(label("ROLLBACK TO SAVEPOINT x"), "rollback_to");
         assert_eq!(label("LOCK TABLE a IN SHARE MODE"), "lock:a");
         assert_eq!(label(""), "nothing");
@@ -232,9 +252,10 @@ mod tests {
     #[test]
     fn binds_are_split_where_the_list_is() {
         let binds = |shown: &str| Statement::parse(shown).binds;
-        assert_eq!(binds("a -- binds: [1, \"b, \\\" c\", Some([2, 3])]"), [
-            "1", "\"b, \\\" c\"", "Some([2, 3])"
-        ]);
+        assert_eq!(
+            binds("a -- binds: [1, \"b, \\\" c\", Some([2, 3])]"),
+            ["1", "\"b, \\\" c\"", "Some([2, 3])"]
+        );
         assert!(binds("a -- binds: []").is_empty());
         assert!(binds("a").is_empty());
     }

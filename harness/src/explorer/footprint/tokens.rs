@@ -4,7 +4,10 @@
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Token {
     /// A keyword or a name, in lower case unless it was quoted.
-    Word { text: String, quoted: bool },
+    Word {
+        text: String,
+        quoted: bool,
+    },
     /// `$1`.
     Param(usize),
     Number(String),
@@ -37,7 +40,9 @@ pub(crate) fn tokens(sql: &str) -> Vec<Token> {
 pub(crate) fn statements(sql: &str) -> Vec<String> {
     let chars: Vec<char> = sql.chars().collect();
     let placed = placed(&chars);
-    let ends = placed.iter().filter(|(_, token)| *token == Token::Sign(';'));
+    let ends = placed
+        .iter()
+        .filter(|(_, token)| *token == Token::Sign(';'));
     let ends = ends.map(|(at, _)| *at).chain([chars.len()]);
     let mut from = 0;
     let mut statements = Vec::new();
@@ -89,7 +94,13 @@ fn placed(chars: &[char]) -> Vec<(usize, Token)> {
             let end = end_of(chars, at, |c| c.is_alphanumeric() || "_$".contains(c));
             let text: String = chars[at..end].iter().collect();
             let text = text.to_lowercase();
-            placed.push((at, Token::Word { text, quoted: false }));
+            placed.push((
+                at,
+                Token::Word {
+                    text,
+                    quoted: false,
+                },
+            ));
             at = end;
         } else {
             placed.push((at, Token::Sign(c)));
@@ -166,11 +177,21 @@ mod tests {
     fn quotes_comments_and_dollars_hide_what_is_in_them() {
         assert_eq!(
             words("SELECT \"Sel\"\"ect\" -- FROM a\n FROM /* b /* c */ d */ e WHERE f=$12"),
-            ["select", "\"Sel\"ect\"", "from", "e", "where", "f", "=", "$12"]
+            [
+                "select",
+                "\"Sel\"ect\"",
+                "from",
+                "e",
+                "where",
+                "f",
+                "=",
+                "$12"
+            ]
         );
-        assert_eq!(words("'it''s' $$a 'b'$$ $x$ $$ $x$ 1.5"), [
-            "'it's'", "'a 'b''", "' $$ '", "1.5"
-        ]);
+        assert_eq!(
+            words("'it''s' $$a 'b'$$ $x$ $$ $x$ 1.5"),
+            ["'it's'", "'a 'b''", "' $$ '", "1.5"]
+        );
         assert_eq!(words(r"E'\'a' 'b\' c"), ["e", "''a'", "'b\\'", "c"]);
         assert_eq!(words("'open"), ["'open'"]);
         assert_eq!(words("$ /*"), ["$"]);
@@ -178,6 +199,9 @@ mod tests {
 
     #[test]
     fn statements_end_at_semicolons_that_are_not_quoted() {
-        assert_eq!(statements("BEGIN; SELECT ';' ;; -- x;"), ["BEGIN", "SELECT ';'"]);
+        assert_eq!(
+            statements("BEGIN; SELECT ';' ;; -- x;"),
+            ["BEGIN", "SELECT ';'"]
+        );
     }
 }

@@ -88,12 +88,7 @@ struct Row {
 }
 
 /// The row that a statement is about, if it is about one by its primary key.
-fn row(
-    catalog: &Catalog,
-    shape: &Shape,
-    statement: &Statement,
-    tokens: &[Token],
-) -> Option<Row> {
+fn row(catalog: &Catalog, shape: &Shape, statement: &Statement, tokens: &[Token]) -> Option<Row> {
     let mut named = shape.named.iter();
     let (table, None) = (named.next()?, named.next()) else {
         return None;
@@ -114,9 +109,18 @@ fn row(
             && !before.is_some_and(|before| ["for", "key", "do"].iter().any(|w| before.is(w)))
     };
     let is_single = (0..tokens.len()).filter(|&at| is_verb(at)).count() == 1
-        && ["join", "union", "with", "using", "table", "nowait", "skip", "tablesample"]
-            .iter()
-            .all(|word| count(word) == 0);
+        && [
+            "join",
+            "union",
+            "with",
+            "using",
+            "table",
+            "nowait",
+            "skip",
+            "tablesample",
+        ]
+        .iter()
+        .all(|word| count(word) == 0);
     if !is_plain || !is_single || shape.fires {
         return None;
     }
@@ -138,16 +142,31 @@ fn row(
     if tokens[..from].iter().any(|token| token.is("where")) {
         return None;
     }
-    let ends = ["order", "limit", "for", "returning", "group", "having", "offset", "fetch", "window"];
+    let ends = [
+        "order",
+        "limit",
+        "for",
+        "returning",
+        "group",
+        "having",
+        "offset",
+        "fetch",
+        "window",
+    ];
     let rest = &tokens[from + 1..];
     let is_end = |token: &Token| ends.iter().any(|end| token.is(end));
     let to = rest.iter().position(is_end).unwrap_or(rest.len());
     let conditions = conditions(&rest[..to]);
-    let value = conditions.iter().find_map(|condition| equal(condition, column))?;
+    let value = conditions
+        .iter()
+        .find_map(|condition| equal(condition, column))?;
     let value = value_of(value, of_type, statement)?;
     let is_update = tokens.first()?.is("update");
     let sets_key = is_update
-        && shape.locks.iter().any(|(name, strength)| name == table && *strength == Strength::Update);
+        && shape
+            .locks
+            .iter()
+            .any(|(name, strength)| name == table && *strength == Strength::Update);
     if sets_key {
         return None;
     }
@@ -163,11 +182,14 @@ fn inserted<'t>(relation: &Relation, column: &str, tokens: &'t [Token]) -> Optio
         return None;
     }
     let open = tokens.iter().position(|token| *token == Token::Sign('('))?;
-    let close = open + tokens[open..].iter().position(|token| *token == Token::Sign(')'))?;
+    let close = open
+        + tokens[open..]
+            .iter()
+            .position(|token| *token == Token::Sign(')'))?;
     let names = tokens[open + 1..close].split(|token| *token == Token::Sign(','));
-    let place = names.into_iter().position(|name| {
-        matches!(name, [Token::Word { text, .. }] if text == column)
-    })?;
+    let place = names
+        .into_iter()
+        .position(|name| matches!(name, [Token::Word { text, .. }] if text == column))?;
     let values = tokens.get(close + 1..)?;
     if !values.first()?.is("values") {
         return None;
@@ -244,7 +266,9 @@ fn conditions_or_none(part: &[Token]) -> Vec<&[Token]> {
 
 /// The value to which the condition says that the column is equal.
 fn equal<'t>(condition: &'t [Token], column: &str) -> Option<&'t Token> {
-    let at = condition.iter().position(|token| *token == Token::Sign('='))?;
+    let at = condition
+        .iter()
+        .position(|token| *token == Token::Sign('='))?;
     let (left, right) = (&condition[..at], &condition[at + 1..]);
     let is_column = |side: &[Token]| {
         let words = side.iter().enumerate().all(|(at, token)| match at % 2 {
@@ -268,7 +292,10 @@ fn value_of(token: &Token, of_type: &str, statement: &Statement) -> Option<Strin
         Token::Text(text) => format!("{text:?}"),
         _ => return None,
     };
-    let value = match value.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')) {
+    let value = match value
+        .strip_prefix("Some(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         Some(inner) => inner.to_owned(),
         None => value,
     };
@@ -344,7 +371,13 @@ fn key(statement: &Statement, tokens: &[Token]) -> Option<String> {
             part => ("", part),
         };
         let value = match part {
-            [value] | [value, Token::Sign(':'), Token::Sign(':'), Token::Word { .. }] => value,
+            [value]
+            | [
+                value,
+                Token::Sign(':'),
+                Token::Sign(':'),
+                Token::Word { .. },
+            ] => value,
             _ => return None,
         };
         let text = match value {

@@ -48,12 +48,7 @@ pub(crate) struct Way {
 
 impl Knowledge {
     /// Takes note of a run.
-    pub(crate) fn learn(
-        &mut self,
-        start: &[Option<Arc<Next>>],
-        taken: &[Taken],
-        end: usize,
-    ) {
+    pub(crate) fn learn(&mut self, start: &[Option<Arc<Next>>], taken: &[Taken], end: usize) {
         let mut state = State::new(start.len(), self.is_exhaustive);
         for (session, next) in start.iter().enumerate() {
             self.note_next(state.key(session), next);
@@ -68,7 +63,10 @@ impl Knowledge {
         }
         self.run.entry(state.trace()).or_insert(end);
         for session in 0..start.len() {
-            let own = taken.iter().filter(|taken| taken.session == session).count();
+            let own = taken
+                .iter()
+                .filter(|taken| taken.session == session)
+                .count();
             let length = self.lengths.entry(session).or_default();
             *length = own.max(*length);
         }

@@ -47,7 +47,10 @@ impl Local {
         let parts = statement.split();
         for part in &parts {
             let mut waits = None;
-            add(&mut footprint, local.part(part, shapes, &mut waits, &mut is_lost));
+            add(
+                &mut footprint,
+                local.part(part, shapes, &mut waits, &mut is_lost),
+            );
             waits_for = waits;
         }
         let waits_for = waits_for.filter(|_| parts.len() == 1);
@@ -69,7 +72,8 @@ impl Local {
         match statement.kind() {
             Kind::Begin(level) => {
                 let level = level.unwrap_or(shapes.default_level());
-                self.transaction.get_or_insert_with(|| Transaction::new(level));
+                self.transaction
+                    .get_or_insert_with(|| Transaction::new(level));
                 Footprint::default()
             }
             Kind::SetLevel(level) => {
@@ -146,7 +150,9 @@ impl Local {
         match transaction.level {
             IsolationLevel::ReadCommitted => {
                 let locked = touch.locks.iter().map(|lock| lock.thing.clone());
-                footprint.sees.extend(touch.reads.iter().cloned().chain(locked));
+                footprint
+                    .sees
+                    .extend(touch.reads.iter().cloned().chain(locked));
                 footprint.sees.extend(touch.writes.iter().cloned());
                 can_come_later = true;
             }
@@ -163,7 +169,10 @@ impl Local {
         footprint.lets_go.extend(touch.unlocks);
         // An unlock may let go of less than it says.
         self.session_held.retain(|held| {
-            !footprint.lets_go.iter().any(|unlocked| unlocked.thing.meets(&held.thing))
+            !footprint
+                .lets_go
+                .iter()
+                .any(|unlocked| unlocked.thing.meets(&held.thing))
         });
         if is_alone {
             footprint.unknown = touch.is_deferred;
@@ -201,7 +210,10 @@ impl Local {
 
     /// What the session has, that others would have to wait for.
     pub(super) fn held(&self) -> impl Iterator<Item = &Lock> {
-        let held = self.transaction.iter().flat_map(|transaction| &transaction.held);
+        let held = self
+            .transaction
+            .iter()
+            .flat_map(|transaction| &transaction.held);
         held.chain(&self.session_held)
     }
 }

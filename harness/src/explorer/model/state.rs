@@ -40,7 +40,9 @@ impl Next {
     pub(crate) fn new(label: &str, statement: Option<Statement>) -> Self {
         Self {
             label: label.to_owned(),
-            words: statement.as_ref().map_or_else(String::new, Statement::words),
+            words: statement
+                .as_ref()
+                .map_or_else(String::new, Statement::words),
             statement,
         }
     }
@@ -50,7 +52,10 @@ impl Next {
         if self.statement.is_none() {
             return Vec::new();
         }
-        let commits = self.statement.as_ref().is_some_and(|known| known.kind() == Kind::Commit);
+        let commits = self
+            .statement
+            .as_ref()
+            .is_some_and(|known| known.kind() == Kind::Commit);
         let crash = Self::new(CRASH, Some(Statement::default()));
         let unanswered = commits.then(|| Self::new(UNANSWERED, self.statement.clone()));
         [crash].into_iter().chain(unanswered).collect()
@@ -223,7 +228,10 @@ impl State {
             }
             self.keys[other] = number(&("resumed", other, event.number, self.keys[other]));
         }
-        self.is_lost |= coming.foreseen.as_ref().is_some_and(|foreseen| foreseen.is_lost);
+        self.is_lost |= coming
+            .foreseen
+            .as_ref()
+            .is_some_and(|foreseen| foreseen.is_lost);
         self.is_stuck |= effect.is_stuck;
         self.has_crashed |= coming.crashes;
         self.events.push(Arc::new(event));
@@ -257,7 +265,9 @@ impl State {
             let holders = waits.iter().flatten();
             edges.extend(holders.map(|holder| (session, *holder)));
         }
-        let circle = later.iter().filter(|session| is_in_circle(**session, &edges));
+        let circle = later
+            .iter()
+            .filter(|session| is_in_circle(**session, &edges));
         enabled.extend(circle.copied());
         if enabled.is_empty() {
             enabled = later;

@@ -197,10 +197,14 @@ impl Execution {
         let pid = self.state().tasks[session].pid;
         let deadline = Instant::now() + GRACE;
         // Where the server can't be reached, there is nothing to be cut.
-        let mut is_there = self.observe(|observer| observer.stop(pid, Stop::Terminate)).is_ok();
+        let mut is_there = self
+            .observe(|observer| observer.stop(pid, Stop::Terminate))
+            .is_ok();
         while is_there && Instant::now() < deadline {
             thread::sleep(Duration::from_micros(200));
-            is_there = self.observe(|observer| observer.is_there(pid)).unwrap_or(false);
+            is_there = self
+                .observe(|observer| observer.is_there(pid))
+                .unwrap_or(false);
         }
     }
 

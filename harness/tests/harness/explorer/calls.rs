@@ -56,8 +56,15 @@ fn a_pool_of_two_loses_an_update_in_the_orders_in_which_code_does() {
     assert_eq!(exploration.failures().len(), 2, "{exploration}");
     assert!(exploration.is_complete());
     let failure = &exploration.failures()[0];
-    assert!(failure.schedule().starts_with("ada.start ada.begin ada.select:accounts bob.start"));
-    assert_eq!(explorer.replay(failure.schedule()).unwrap().schedule(), failure.schedule());
+    assert!(
+        failure
+            .schedule()
+            .starts_with("ada.start ada.begin ada.select:accounts bob.start")
+    );
+    assert_eq!(
+        explorer.replay(failure.schedule()).unwrap().schedule(),
+        failure.schedule()
+    );
 }
 
 #[test]
@@ -101,7 +108,10 @@ fn a_pool_that_was_filled_before_is_refused() {
     let pool = pool(&database, 2);
     let explorer = explorer(&database).call("ada", || pooled(&pool));
     let error = explorer.explore().unwrap_err();
-    assert!(matches!(&error, ExplorerError::Unseen { session } if session == "ada"), "{error:?}");
+    assert!(
+        matches!(&error, ExplorerError::Unseen { session } if session == "ada"),
+        "{error:?}"
+    );
 }
 
 static EVENTS: AtomicUsize = AtomicUsize::new(0);
@@ -121,7 +131,10 @@ fn the_applications_own_default_instrumentation_goes_on_working_when_it_is_told(
     diesel::connection::set_default_instrumentation(count).unwrap();
     let increments = || increment(&mut PgConnection::establish(database.url()).unwrap());
     let hidden = Explorer::new(|| PgConnection::establish(database.url())).call("ada", increments);
-    assert!(matches!(hidden.explore(), Err(ExplorerError::Instrumentation)));
+    assert!(matches!(
+        hidden.explore(),
+        Err(ExplorerError::Instrumentation)
+    ));
     drop(hidden);
     let seen = SeenConnections::with(count);
     let before = EVENTS.load(Ordering::Relaxed);
@@ -146,13 +159,18 @@ fn the_instrumentation_of_a_connection_goes_on_working() {
         let events = Arc::clone(&events);
         conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
             if let InstrumentationEvent::StartQuery { query, .. } = event {
-                let is_own = query.to_string().starts_with("UPDATE \"accounts\" SET \"balance\"");
+                let is_own = query
+                    .to_string()
+                    .starts_with("UPDATE \"accounts\" SET \"balance\"");
                 events.fetch_add(usize::from(is_own), Ordering::Relaxed);
             }
         });
         ConnectionResult::Ok(conn)
     };
-    let exploration = Explorer::new(connect).code("ada", increment).explore().unwrap();
+    let exploration = Explorer::new(connect)
+        .code("ada", increment)
+        .explore()
+        .unwrap();
     assert_eq!(exploration.schedules(), 1);
     assert_eq!(events.load(Ordering::Relaxed), 1);
 }
@@ -166,7 +184,9 @@ fn a_deadlock_is_one_whatever_the_application_makes_of_it() {
             let work = |conn: &mut PgConnection| {
                 for id in [first, second] {
                     let account = diesel::update(accounts::table.find(id));
-                    account.set(accounts::balance.eq(accounts::balance + 1)).execute(conn)?;
+                    account
+                        .set(accounts::balance.eq(accounts::balance + 1))
+                        .execute(conn)?;
                 }
                 QueryResult::Ok(())
             };
@@ -180,7 +200,10 @@ fn a_deadlock_is_one_whatever_the_application_makes_of_it() {
         .unwrap();
     assert_eq!(exploration.failures().len(), 2, "{exploration}");
     for run in exploration.failures() {
-        assert!(matches!(run.problems(), [Problem::Deadlock { .. }]), "{run}");
+        assert!(
+            matches!(run.problems(), [Problem::Deadlock { .. }]),
+            "{run}"
+        );
     }
     let allowed = explorer(&database)
         .code("ada", locks(1, 2))

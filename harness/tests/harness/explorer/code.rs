@@ -54,7 +54,11 @@ fn transfer(conn: &mut PgConnection, from: i32, to: i32, amount: i64) -> QueryRe
 fn explored(title: &str, explorer: &Explorer<'_, PgConnection>) -> Exploration {
     let begun = Instant::now();
     let exploration = explorer.explore().unwrap();
-    println!("{title}: {} executions in {:?}", exploration.schedules(), begun.elapsed());
+    println!(
+        "{title}: {} executions in {:?}",
+        exploration.schedules(),
+        begun.elapsed()
+    );
     exploration
 }
 
@@ -64,7 +68,9 @@ fn workers<'e>(
     work: fn(&mut PgConnection) -> QueryResult<()>,
 ) -> Explorer<'e, PgConnection> {
     let names = ["ada", "bob", "eve"];
-    (names[..number].iter()).fold(explorer(database), |explorer, name| explorer.code(name, work))
+    (names[..number].iter()).fold(explorer(database), |explorer, name| {
+        explorer.code(name, work)
+    })
 }
 
 #[test]
@@ -78,7 +84,12 @@ fn two_lost_updates_are_four_orders() {
     }
     assert_eq!(exploration.schedules(), 4);
     assert!(exploration.is_complete());
-    assert_eq!(exploration.outcomes().len(), 2, "{:?}", exploration.outcomes());
+    assert_eq!(
+        exploration.outcomes().len(),
+        2,
+        "{:?}",
+        exploration.outcomes()
+    );
 }
 
 #[test]
@@ -111,9 +122,10 @@ fn transfers_in_opposite_directions_are_eight_orders() {
     let exploration = explored("2, transfers", &explorer);
     assert!(exploration.schedules() <= 8, "{:#?}", exploration.list());
     assert!(exploration.is_complete());
-    let deadlocks = exploration.failures().iter().filter(|run| {
-        matches!(run.problems(), [Problem::Deadlock { .. }])
-    });
+    let deadlocks = exploration
+        .failures()
+        .iter()
+        .filter(|run| matches!(run.problems(), [Problem::Deadlock { .. }]));
     assert!(deadlocks.count() > 0, "{exploration}");
 }
 

@@ -41,14 +41,26 @@ fn deposit(conn: &mut PgConnection) -> Result<(), LockError> {
 #[parallel]
 fn half_of_the_work_of_a_session_that_was_ended_is_found() {
     let database = database();
-    let explorer = explorer(&database).code("ada", halves).code("bob", deposit).crashes();
+    let explorer = explorer(&database)
+        .code("ada", halves)
+        .code("bob", deposit)
+        .crashes();
     let exploration = explorer.explore().unwrap();
     let failures = exploration.failures();
     assert!(!failures.is_empty(), "{:#?}", exploration.list());
     for run in failures {
-        assert!(matches!(run.problems(), [Problem::NotSerializable { .. }]), "{run}");
-        assert!(run.schedule().contains("ada.commit_without_answer") || run.schedule().contains("ada.crash"));
-        assert_eq!(explorer.replay(run.schedule()).unwrap().schedule(), run.schedule());
+        assert!(
+            matches!(run.problems(), [Problem::NotSerializable { .. }]),
+            "{run}"
+        );
+        assert!(
+            run.schedule().contains("ada.commit_without_answer")
+                || run.schedule().contains("ada.crash")
+        );
+        assert_eq!(
+            explorer.replay(run.schedule()).unwrap().schedule(),
+            run.schedule()
+        );
     }
 }
 
@@ -64,7 +76,13 @@ fn a_transaction_and_a_guard_leave_nothing_when_their_session_is_ended() {
         .unwrap();
     exploration.assert_passed();
     assert!(exploration.is_complete());
-    let crashed = |name: &str| exploration.list().iter().filter(|run| run.contains(name)).count();
+    let crashed = |name: &str| {
+        exploration
+            .list()
+            .iter()
+            .filter(|run| run.contains(name))
+            .count()
+    };
     assert!(crashed("ada.crash") >= 3, "{:#?}", exploration.list());
     assert!(crashed("bob.crash") >= 2 && crashed("ada.commit_without_answer") >= 1);
 }

@@ -18,9 +18,7 @@ pub(super) fn set_balance(conn: &mut PgConnection, id: i32, balance: i64) -> Ste
     Ok(())
 }
 
-pub(super) fn explorer<'e>(
-    database: &'e TestDatabase,
-) -> Explorer<'e, PgConnection> {
+pub(super) fn explorer<'e>(database: &'e TestDatabase) -> Explorer<'e, PgConnection> {
     Explorer::new(|| PgConnection::establish(database.url())).setup(|conn| {
         diesel::update(accounts::table)
             .set(accounts::balance.eq(100))

@@ -114,26 +114,50 @@ fn work(chance: &mut Chance, most: usize) -> Work {
     let op = |chance: &mut Chance| {
         let key = 1 + chance.below(2) as i32;
         match chance.below(if level.is_some() { 10 } else { 9 }) {
-            0..5 => Op { sql: WRITES[chance.below(WRITES.len())], key, reads: false },
-            5..9 => Op { sql: READS[chance.below(READS.len())], key, reads: true },
+            0..5 => Op {
+                sql: WRITES[chance.below(WRITES.len())],
+                key,
+                reads: false,
+            },
+            5..9 => Op {
+                sql: READS[chance.below(READS.len())],
+                key,
+                reads: true,
+            },
             _ => {
                 let sql = OTHERS[chance.below(OTHERS.len())];
-                Op { sql, key, reads: sql.ends_with("shown") }
+                Op {
+                    sql,
+                    key,
+                    reads: sql.ends_with("shown"),
+                }
             }
         }
     };
     let number = 1 + chance.below(most);
     let ops = (0..number).map(|_| op(chance)).collect();
-    Work { level, ops, rolls_back: chance.below(8) == 0 }
+    Work {
+        level,
+        ops,
+        rolls_back: chance.below(8) == 0,
+    }
 }
 
 fn do_op(conn: &mut PgConnection, op: &Op) -> QueryResult<String> {
     let has_key = op.sql.contains("$1");
     if op.reads {
         let query = sql_query(op.sql).into_boxed();
-        let query = if has_key { query.bind::<Integer, _>(op.key) } else { query };
+        let query = if has_key {
+            query.bind::<Integer, _>(op.key)
+        } else {
+            query
+        };
         let rows: Vec<Shown> = query.load(conn)?;
-        return Ok(rows.into_iter().map(|row| row.shown).collect::<Vec<_>>().join(" "));
+        return Ok(rows
+            .into_iter()
+            .map(|row| row.shown)
+            .collect::<Vec<_>>()
+            .join(" "));
     }
     match has_key {
         true => sql_query(op.sql).bind::<Integer, _>(op.key).execute(conn),
@@ -156,14 +180,19 @@ fn run(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
                 let error = error.split(" of ").next().unwrap_or_default();
                 write!(log, "{error};").unwrap();
                 if work.level.is_some() {
-                    conn.batch_execute("ROLLBACK").map_err(|error| error.to_string())?;
+                    conn.batch_execute("ROLLBACK")
+                        .map_err(|error| error.to_string())?;
                     return Err(log);
                 }
             }
         }
     }
     if work.level.is_some() {
-        let end = if work.rolls_back { "ROLLBACK" } else { "COMMIT" };
+        let end = if work.rolls_back {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
         if let Err(error) = conn.batch_execute(end) {
             write!(log, "{error}").unwrap();
             return Err(log);
@@ -188,7 +217,10 @@ fn orders(works: &[Work]) -> usize {
 #[parallel]
 fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
     let number = |name: &str, usual: u64| {
-        env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(usual)
     };
     let (programs, seed) = (number("EXPLORER_PROGRAMS", 12), number("EXPLORER_SEED", 1));
     let most = number("EXPLORER_ORDERS", 80) as usize;
@@ -220,18 +252,28 @@ fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
         all += exhaustive.schedules();
         fewer += reduced.schedules();
         if !exhaustive.is_complete() || !reduced.is_complete() {
-            println!("program {program}: complete {} {}", exhaustive.is_complete(), reduced.is_complete());
+            println!(
+                "program {program}: complete {} {}",
+                exhaustive.is_complete(),
+                reduced.is_complete()
+            );
         }
         compared += usize::from(exhaustive.is_complete());
         if exhaustive.outcomes() != reduced.outcomes() {
             let missing = exhaustive.outcomes().iter();
-            let missing: Vec<_> = missing.filter(|end| !reduced.outcomes().contains(end)).collect();
+            let missing: Vec<_> = missing
+                .filter(|end| !reduced.outcomes().contains(end))
+                .collect();
             let new = reduced.outcomes().iter();
-            let new: Vec<_> = new.filter(|end| !exhaustive.outcomes().contains(end)).collect();
+            let new: Vec<_> = new
+                .filter(|end| !exhaustive.outcomes().contains(end))
+                .collect();
             println!(
                 "program {program}: {works:#?}\nmissing {missing:#?}\nnew {new:#?}\n\
                  complete {} {}\n{:#?}",
-                exhaustive.is_complete(), reduced.is_complete(), reduced.list()
+                exhaustive.is_complete(),
+                reduced.is_complete(),
+                reduced.list()
             );
             lost += usize::from(exhaustive.is_complete() && reduced.is_complete());
         }
