@@ -53,80 +53,86 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs sessions in every order of their steps, and finds the orders that break something.
 ///
-/// Each session is a list of [`Steps`] with a state of its own. One run, in one order, is a
-/// *schedule*: [`setup`](Self::setup), the steps, each [`invariant`](Self::invariant), and
+/// A session is [ordinary code](Self::code), of which each statement is a step, or a list of
+/// [`Steps`] with a state of its own. One run, in one order, is a *schedule*:
+/// [`setup`](Self::setup), the steps, each [`invariant`](Self::invariant), and
 /// [`teardown`](Self::teardown). After each step the server is asked who waits; a session that
-/// waits for another one waits its turn, and goes on when it can. All orders that this leaves are
-/// run, each once.
+/// waits for another one waits its turn, and goes on when it can.
 ///
-/// A schedule has a problem if an invariant does not hold, if a step is ended by a deadlock, fails
-/// with an error that was not [allowed](Self::allow_errors), panics or hangs. It can be run again
-/// by [`replay`](Self::replay).
+/// A schedule has a problem if it ends as no [serial order](Self::serializable) does, if an
+/// invariant does not hold, if a step is ended by a deadlock, fails with an error that was not
+/// [allowed](Self::allow_errors), panics or hangs. It can be run again by
+/// [`replay`](Self::replay).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks_harness::{Explorer, Steps};
+/// use diesel_locks_harness::Explorer;
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn deposit(conn: &mut PgConnection) -> QueryResult<()> {
+///     let account = accounts::table.find(1);
+///     let balance: i64 = account.select(accounts::balance).first(conn)?;
+///     let update = diesel::update(account).set(accounts::balance.eq(balance + 10));
+///     update.execute(conn).map(drop)
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
-/// let deposit: Steps<PgConnection, i64> = Steps::new()
-///     .step("read", |conn, balance| {
-///         *balance = accounts::table.find(1).select(accounts::balance).first(conn)?;
-///         Ok(())
-///     })
-///     .step("write", |conn, balance| {
-///         let account = diesel::update(accounts::table.find(1));
-///         account.set(accounts::balance.eq(*balance + 10)).execute(conn)?;
-///         Ok(())
-///     });
-///
 /// let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-///     .setup(|conn| {
-///         let account = diesel::update(accounts::table.find(1));
-///         account.set(accounts::balance.eq(100)).execute(conn)?;
-///         Ok(())
-///     })
-///     .session("first", deposit.clone())
-///     .session("second", deposit)
-///     .invariant("both deposits count", |conn, _| {
-///         let balance: i64 = accounts::table.find(1).select(accounts::balance).first(conn)?;
-///         Ok(balance == 120)
-///     });
-///
+///     .code("ada", deposit)
+///     .code("bob", deposit)
+///     .serializable();
 /// let exploration = explorer.explore()?;
-/// assert_eq!(exploration.schedules(), 6);
-/// assert_eq!(exploration.failures().len(), 4);
+/// assert!(exploration.is_complete());
+/// assert_eq!((exploration.schedules(), exploration.failures().len()), (4, 2));
 ///
-/// let lost = "first.read second.read first.write second.write";
+/// let lost = "ada.select:accounts bob.select:accounts bob.update:accounts ada.update:accounts";
 /// assert!(!explorer.replay(lost)?.problems().is_empty());
 /// # Ok(())
 /// # }
 /// ```
 ///
+/// # Orders that are the same
+///
+/// Two orders are the same if they differ in steps that do not depend on each other. Of these, one
+/// is run. What a statement touches is asked of the server, once for its text: tables behind views
+/// and rules, foreign keys, cascades and triggers, whose functions are read; and rows where a
+/// primary key is compared with a value. A statement under READ COMMITTED depends on the commits of
+/// who wrote what it reads; under REPEATABLE READ and SERIALIZABLE, a transaction's first statement
+/// depends on all commits. Writes and row locks depend on each other, and so do advisory locks of
+/// one key. A statement that has to wait for one row, or for an advisory lock, and for nothing else,
+/// comes after who is in its way. What is not known depends on everything: statements with functions
+/// that do more than compute, DDL, `SET`, steps of [`Steps`].
+///
+/// [`exhaustive`](Self::exhaustive) runs all orders. The [outcomes](Exploration::outcomes) are the
+/// same.
+///
 /// # Connections
 ///
-/// Each database takes a connection for every session, and two more: one that observes, and one
-/// for the setup, the invariants and the teardown. The sessions keep theirs from one schedule to
-/// the next; in between, each is rolled back and gives its advisory locks back. What else a step
-/// leaves in its session, such as a `SET`, is there in the next schedule too.
+/// Each database takes a connection for every session, and three more: one that observes, one that
+/// asks what statements touch, and one for the setup, the invariants and the teardown. The sessions
+/// keep theirs from one schedule to the next; in between, each is rolled back and gives its advisory
+/// locks back. What else a step leaves in its session, such as a `SET`, is there in the next
+/// schedule too. A connection that has an instrumentation of its own keeps it; another connection is
+/// opened for that.
 ///
-/// Beyond the steps, a schedule costs a round trip for each session, two for each wait, and one or
-/// two for each step that is begun while another one waits.
+/// Beyond the steps, a schedule costs a round trip for each session and one for the tables, one for
+/// each statement that locks a row by its key, and some for each wait. The contents of all tables
+/// are read at its end: they should be small.
 ///
 /// # Deadlocks
 ///
-/// A step that is begun while others wait has a `deadlock_timeout` of 30 ms or less, where the role
-/// may set it (superusers may), so that a deadlock is found soon, and in the step that closes the
-/// circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
+/// Sessions have a `deadlock_timeout` of 1 ms, where the role may set it (superusers may), and one
+/// that waits is left 10 ms to look, so that a deadlock is found soon, and in the step that closes
+/// the circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
 /// begun meanwhile.
 ///
 /// # What the server decides
 ///
 /// Of two sessions that wait for the same row and are let go on by one commit, the server chooses
-/// which is first, and not always the same. Only what it has chosen is seen. If a schedule can't be
-/// followed because it has chosen otherwise than before, what would have come after it is left out,
-/// and the exploration is not [complete](Exploration::is_complete).
+/// which is first, and not always the same. If that has happened, the exploration is not
+/// [complete](Exploration::is_complete). The code must do the same whenever it reads the same: if it
+/// does not, the exploration is not complete either.
 pub struct Explorer<'e, C> {
     databases: Vec<Connect<'e, C>>,
     program: Program<'e, C>,
@@ -334,8 +340,9 @@ where
     /// again. None, if this is not called.
     ///
     /// A step that fails ends its session in any case: its transaction is rolled back, and the
-    /// rest of its steps left out. An error that is not a [`LockError`], nor Diesel's, nor has
-    /// one of these as its source, is always a problem.
+    /// rest of its steps left out. What the server has said is known, whatever the application makes
+    /// of it. Other errors are allowed by [`allow_any_error`](Self::allow_any_error) and
+    /// [`allow_results`](Self::allow_results).
     pub fn allow_errors(mut self, allowed: impl Fn(&LockError) -> bool + Sync + 'e) -> Self {
         self.program.allowed = Box::new(allowed);
         self
@@ -506,8 +513,7 @@ where
             }
             ran.run.finish();
             ran.run.end = ran.ending.text();
-            let known = |name: &String| ran.run.steps.iter().any(|step| step.name == *name);
-            match names.into_iter().find(|name| !known(name)) {
+            match ran.run.differing(&names) {
                 Some(step) => Err(ExplorerError::Schedule { step }),
                 None => Ok(ran.run),
             }

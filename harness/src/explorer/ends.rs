@@ -68,21 +68,20 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
                 }
             }
             let left_out: Vec<String> = left_out.iter().map(|column| literal(column)).collect();
-            let row = "pg_catalog.to_jsonb(row)";
+            let row = "pg_catalog.to_jsonb(t)";
             let compared = format!(
-                "({row} OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[])::pg_catalog.text",
+                "({row} OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[])",
                 left_out.join(", ")
             );
             let all = |row: &str| {
                 format!(
-                    "coalesce(pg_catalog.string_agg({row}, ' ' ORDER BY ({row}) COLLATE \"C\" \
-                     USING OPERATOR(pg_catalog.<)), '')"
+                    "coalesce(pg_catalog.string_agg({row}::pg_catalog.text, pg_catalog.chr(1)), '')"
                 )
             };
             format!(
-                "SELECT {}, {}, {} FROM {name} AS row",
+                "SELECT {}, {}, {} FROM {name} AS t",
                 literal(short),
-                all(&format!("{row}::pg_catalog.text")),
+                all(row),
                 all(&compared)
             )
         })
@@ -93,7 +92,12 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
     let rows: Vec<(String, String, String)> =
         sql::<(Text, Text, Text)>(&queries.join(" UNION ALL ")).load(conn)?;
     let shown = |pick: fn(&(String, String, String)) -> &String| {
-        let lines = rows.iter().map(|row| format!("{}: {}\n", row.0, pick(row)));
+        let lines = rows.iter().map(|row| {
+            // No text of JSON has this character.
+            let mut sorted: Vec<&str> = pick(row).split('\u{1}').collect();
+            sorted.sort_unstable();
+            format!("{}: {}\n", row.0, sorted.join(" "))
+        });
         lines.collect::<String>()
     };
     Ok((shown(|row| &row.1), shown(|row| &row.2)))

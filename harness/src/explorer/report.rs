@@ -169,6 +169,20 @@ impl Run {
         self.schedule = names.join(" ");
     }
 
+    /// The first of the steps of a schedule that its session did otherwise. One that it did not come
+    /// to is none.
+    pub(super) fn differing(&self, names: &[String]) -> Option<String> {
+        let session = |name: &str| name.split_once('.').map(|(session, _)| session.to_owned());
+        let differs = |(at, name): &(usize, &String)| {
+            let own = |other: &&String| session(other) == session(name);
+            let before = names[..*at].iter().filter(own).count();
+            let mut steps = self.steps.iter().map(|step| &step.name).filter(own);
+            steps.nth(before).is_some_and(|done| done != *name)
+        };
+        let mut names = names.iter().enumerate();
+        names.find(differs).map(|(_, name)| name.clone())
+    }
+
     /// The line of Rust that runs it again.
     pub fn again(&self) -> String {
         format!("explorer.replay({:?})?;", self.schedule)

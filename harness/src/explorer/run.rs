@@ -246,7 +246,7 @@ where
         let is_one_of_several = !effect.resumes.is_empty() && !still.is_empty();
         self.ran.is_chosen |= is_one_of_several || effect.resumes.len() > 1;
         if effect.waits.is_none() && !effect.fails && !self.state.is_exhaustive() {
-            effect.holds = coming.waits_for().is_some() && self.holds(&next);
+            effect.holds = coming.waits_for().is_some() && self.holds(&next, &coming);
         }
         self.state.take(&coming, &effect);
         let after = after
@@ -418,21 +418,28 @@ where
     }
 
     /// Whether the statement has the lock for which it might have waited.
-    fn holds(&mut self, next: &Next) -> bool {
+    fn holds(&mut self, next: &Next, coming: &Coming) -> bool {
         let Some(statement) = &next.statement else {
             return false;
         };
         let touch = lock(self.knowledge).shapes.touch(statement);
         match touch.and_then(|touch| touch.row) {
-            // Whoever asks for a row that is not there has none.
-            Some(row) => is_held(self.scout, &row).unwrap_or(false),
+            // Whoever asks for a row that is not there has none. Others may have it too, and with an
+            // old snapshot it may not be there.
+            Some(row) => match is_held(self.scout, &row) {
+                Ok((is_there, is_held)) => is_there && (coming.sees_now() || is_held),
+                Err(_) => false,
+            },
             None => true,
         }
     }
 }
 
-/// Whether a transaction that goes on has locked or changed the row that others see.
-fn is_held<C: LoadConnection<Backend = Pg>>(conn: &mut C, row: &RowKey) -> QueryResult<bool> {
+/// Whether others see the row; and whether a transaction that goes on has it.
+fn is_held<C: LoadConnection<Backend = Pg>>(
+    conn: &mut C,
+    row: &RowKey,
+) -> QueryResult<(bool, bool)> {
     let RowKey {
         table,
         column,
@@ -441,6 +448,9 @@ fn is_held<C: LoadConnection<Backend = Pg>>(conn: &mut C, row: &RowKey) -> Query
     } = row;
     let of_type = match of_type.as_str() {
         "character varying" => "text",
+        "integer" => "int4",
+        "bigint" => "int8",
+        "smallint" => "int2",
         other => other,
     };
     let of_column = match of_type {
@@ -448,11 +458,12 @@ fn is_held<C: LoadConnection<Backend = Pg>>(conn: &mut C, row: &RowKey) -> Query
         _ => "",
     };
     let column = column.replace('"', "\"\"");
-    sql::<Bool>(&format!(
-        "SELECT EXISTS (SELECT FROM {table} AS t JOIN pg_catalog.pg_locks AS l \
-         ON l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=) t.xmax::pg_catalog.text \
-         WHERE (t.\"{column}\"{of_column} OPERATOR(pg_catalog.=) '{value}'::{of_type}) \
-         AND l.granted AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'))"
-    ))
-    .get_result(conn)
+    let asked = sql::<(Bool, Bool)>(&format!(
+        "SELECT true, EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE \
+         (l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=) t.xmax::pg_catalog.text) \
+         AND l.granted AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock')) FROM {table} AS t \
+         WHERE t.\"{column}\"{of_column} OPERATOR(pg_catalog.=) '{value}'::pg_catalog.{of_type}"
+    ));
+    let rows: Vec<(bool, bool)> = asked.load(conn)?;
+    Ok(rows.first().copied().unwrap_or_default())
 }

@@ -189,6 +189,17 @@ fn explorer(tour: &Tour) {
         let again = explorer.replay(failure.schedule()).unwrap();
         assert!(!again.problems().is_empty());
     }
+    let code = |conn: &mut PgConnection| -> QueryResult<()> {
+        conn.transaction(|conn| lock_rows(conn).map(drop).map_err(|_| diesel::NotFound))
+    };
+    let explorer = Explorer::new(|| tour.try_connect())
+        .code("first", code)
+        .code("second", code)
+        .call("third", || code(&mut tour.connect()))
+        .crashes()
+        .max_schedules(12);
+    let explored = explorer.explore().unwrap();
+    assert!(explored.schedules() > 6);
 }
 
 fn conflicts(tour: &Tour) {

@@ -120,6 +120,13 @@ pub(crate) struct Coming {
 }
 
 impl Coming {
+    /// Whether it sees what is there now, and not what a snapshot has.
+    pub(crate) fn sees_now(&self) -> bool {
+        self.foreseen
+            .as_ref()
+            .is_some_and(|foreseen| !foreseen.footprint.sees.is_empty())
+    }
+
     /// The lock for which it may have to wait, where a wait is as good as coming later.
     pub(crate) fn waits_for(&self) -> Option<&Lock> {
         self.foreseen.as_ref()?.waits_for.as_ref()
