@@ -16,6 +16,7 @@ mod explorer {
     mod crashes;
     mod failures;
     mod fixture;
+    mod hermitage;
     mod random;
     mod report;
     mod schedules;
