@@ -98,6 +98,10 @@ impl Gate {
         self.inner().has_sent
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.inner().at, At::Ended(_))
+    }
+
     pub(super) fn is_going(&self) -> bool {
         matches!(self.inner().at, At::Going)
     }

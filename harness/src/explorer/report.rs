@@ -6,7 +6,7 @@ use std::{fmt, fs, io};
 use super::html::page;
 use super::model::Next;
 use crate::chain::words;
-use crate::sessions::StepProblem;
+use crate::sessions::{Blocked, StepProblem};
 use crate::transcript::Transcript;
 
 /// How a session had ended, for an invariant to look at.
@@ -72,6 +72,13 @@ pub enum Problem {
         /// The end, and then those of the serial orders.
         ends: Vec<String>,
     },
+    /// A step waits for a lock that a session has left when it ended.
+    Stuck {
+        /// The session and the step, as in a schedule.
+        step: String,
+        /// For what it waits, and for whom.
+        blocked: Blocked,
+    },
     /// A step has come to no end: it panicked, or hung until the time was over.
     Broken {
         /// The session and the step, as in a schedule.
@@ -111,6 +118,9 @@ impl fmt::Display for Problem {
                     }
                 }
                 Ok(())
+            }
+            Self::Stuck { step, blocked } => {
+                write!(f, "{step} {blocked}, which has ended and left it")
             }
             Self::Broken { step, problem } => write!(f, "{step} {problem}"),
         }

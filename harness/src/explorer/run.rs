@@ -122,6 +122,10 @@ where
                     self.has_ended = true;
                     return Ok(());
                 }
+                if let Some(stuck) = self.stuck() {
+                    self.ran.run.problems.push(stuck);
+                    return Ok(());
+                }
                 // They wait for what ends by itself, or one has hung.
                 let busy = self.waiting();
                 if !self.settle(&busy, Until::OneEnded)? || !self.settle_all()? {
@@ -135,6 +139,29 @@ where
                 return Ok(());
             }
         }
+    }
+
+    /// The wait that nothing will end: all wait, and only for sessions that have ended and have left
+    /// locks, unless one waits only so long.
+    fn stuck(&self) -> Option<Problem> {
+        let has_limit = (self.ran.run.steps.iter())
+            .filter_map(|step| step.statement.as_ref())
+            .any(|(sql, _)| sql.contains("timeout"));
+        let has_ended = |name: &String| {
+            let session = (self.program.sessions.iter()).position(|known| known.name == *name);
+            session.is_some_and(|session| self.workers[session].gate.has_ended())
+        };
+        let mut first = None;
+        for session in self.waiting() {
+            let blocked = self.execution.blocked(session)?;
+            if has_limit || blocked.by().is_empty() || !blocked.by().iter().all(has_ended) {
+                return None;
+            }
+            first = first.or(Some((session, blocked)));
+        }
+        let (session, blocked) = first?;
+        let step = self.ran.run.last_step(session);
+        Some(Problem::Stuck { step, blocked })
     }
 
     /// What a session stands before, with what that touches learnt.

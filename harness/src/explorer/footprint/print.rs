@@ -75,6 +75,13 @@ pub(crate) enum Serializable {
     Yes,
 }
 
+impl Serializable {
+    fn depends(self, other: Self) -> bool {
+        let either = |level| self == level || other == level;
+        !either(Self::No) && either(Self::Yes)
+    }
+}
+
 /// What an event touches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Footprint {
@@ -102,11 +109,7 @@ impl Footprint {
     pub(crate) fn depends(&self, other: &Self) -> bool {
         self.unknown
             || other.unknown
-            || match (self.serializable, other.serializable) {
-                (Serializable::No, _) | (_, Serializable::No) => false,
-                (Serializable::Quiet, Serializable::Quiet) => false,
-                _ => true,
-            }
+            || self.serializable.depends(other.serializable)
             || self.sees_of(other)
             || other.sees_of(self)
             || conflict(&self.locks, &other.locks)

@@ -191,3 +191,47 @@ fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
         "{run}"
     );
 }
+
+#[test]
+#[parallel]
+fn a_lock_that_a_session_has_left_is_told_at_once() {
+    let database = database();
+    let lock =
+        |conn: &mut PgConnection| diesel::sql_query("SELECT pg_advisory_lock(7)").execute(conn);
+    let begun = std::time::Instant::now();
+    let exploration = explorer(&database)
+        .code("ada", lock)
+        .code("bob", lock)
+        .explore()
+        .unwrap();
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    for run in exploration.failures() {
+        assert!(
+            matches!(run.problems(), [Problem::Stuck { blocked, .. }] if blocked.by().len() == 1),
+            "{run}"
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+#[parallel]
+fn code_that_leaves_a_transaction_open_is_in_nobodys_way() {
+    let database = database();
+    let leaves = |conn: &mut PgConnection| {
+        diesel::connection::SimpleConnection::batch_execute(conn, "BEGIN")?;
+        diesel::sql_query("UPDATE accounts SET balance = 1 WHERE id = 1").execute(conn)
+    };
+    let run = explorer(&database)
+        .timeout(Duration::from_secs(5))
+        .code("ada", leaves)
+        .code("bob", |conn| set_balance(conn, 1, 2))
+        .explore()
+        .unwrap();
+    run.assert_passed();
+    assert!(
+        run.list().iter().any(|run| run.contains("ada.rollback")),
+        "{:?}",
+        run.list()
+    );
+}

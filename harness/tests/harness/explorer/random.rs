@@ -94,7 +94,9 @@ const READS: [&str; 8] = [
     "SELECT id::text AS shown FROM parent ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
 ];
 
-const OTHERS: [&str; 4] = [
+const OTHERS: [&str; 6] = [
+    "SELECT pg_advisory_lock($1)",
+    "SELECT pg_advisory_unlock_all()",
     "SELECT pg_advisory_xact_lock($1)",
     "SAVEPOINT here",
     "ROLLBACK TO here",
@@ -166,7 +168,17 @@ fn do_op(conn: &mut PgConnection, op: &Op) -> QueryResult<String> {
     .map(|rows| rows.to_string())
 }
 
-fn run(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
+/// One transaction after the other.
+fn run(conn: &mut PgConnection, works: &[Work]) -> Result<String, String> {
+    let ended: Vec<_> = works.iter().map(|work| transact(conn, work)).collect();
+    let shown = format!("{ended:?}");
+    match ended.iter().all(Result::is_ok) {
+        true => Ok(shown),
+        false => Err(shown),
+    }
+}
+
+fn transact(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
     let mut log = String::new();
     if let Some(level) = work.level {
         conn.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}"))
@@ -201,11 +213,11 @@ fn run(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
     Ok(log)
 }
 
-fn orders(works: &[Work]) -> usize {
+fn orders(works: &[Vec<Work>]) -> usize {
     let length = |work: &Work| work.ops.len() + if work.level.is_some() { 2 } else { 0 };
     let (mut steps, mut orders) = (0, 1);
-    for work in works {
-        for own in 1..=length(work) {
+    for works in works {
+        for own in 1..=works.iter().map(length).sum() {
             steps += 1;
             orders = orders * steps / own;
         }
@@ -233,7 +245,12 @@ fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
         let works = loop {
             let sessions = 2 + usize::from(chance.below(4) == 0);
             let longest = if sessions == 2 { 4 } else { 2 };
-            let works: Vec<Work> = (0..sessions).map(|_| work(&mut chance, longest)).collect();
+            let works: Vec<Vec<Work>> = (0..sessions)
+                .map(|_| {
+                    let number = 1 + usize::from(chance.below(4) == 0);
+                    (0..number).map(|_| work(&mut chance, longest)).collect()
+                })
+                .collect();
             if (3..=most).contains(&orders(&works)) {
                 break works;
             }
