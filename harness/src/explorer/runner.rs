@@ -19,7 +19,7 @@ use super::verdict;
 use super::worker::Worker;
 use crate::chain::words;
 use crate::panics;
-use crate::sessions::{Execution, SessionError};
+use crate::sessions::{Execution, LET_GO, SessionError};
 use crate::transcript::Transcript;
 
 /// The connections of one database, which run one schedule after the other.
@@ -98,12 +98,20 @@ where
 
     /// Runs one schedule, and leaves the sessions as they were.
     pub(super) fn run(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
+        // What an invariant or a setup has left open or locked is in nobody's way.
+        self.let_go();
         prepare("setup", &self.program.setup, &mut self.control)?;
+        self.let_go();
         let looked = lock(self.knowledge).shapes.look(&mut self.scout);
         looked.map_err(SessionError::Observe)?;
         let ran = panic::catch_unwind(AssertUnwindSafe(|| self.execute(schedule)));
         prepare("teardown", &self.program.teardown, &mut self.control)?;
         ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    }
+
+    fn let_go(&mut self) {
+        // On a connection that is lost there is nothing to let go of; what follows says so.
+        let _ = self.control.batch_execute(LET_GO);
     }
 
     /// Does the steps, and looks at the invariants.
@@ -205,10 +213,6 @@ where
             };
             let name = name.clone();
             ran.run.problems.push(Problem::Invariant { name, reason });
-        }
-        if !self.program.invariants.is_empty() {
-            // What an invariant has left open is not the next one's.
-            let _ = self.control.batch_execute("ROLLBACK");
         }
         Ok(())
     }

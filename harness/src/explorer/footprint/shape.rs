@@ -54,6 +54,9 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
         return Ok(None);
     }
     let tokens = tokens(text);
+    if tokens.iter().filter_map(Token::word).any(is_of_the_server) {
+        return Ok(None);
+    }
     let mut called = called(&tokens);
     // What this project's locks set is for themselves.
     if text.matches("set_config(").count()
@@ -93,7 +96,7 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
             }
             _ => return Ok(None),
         }
-        if relation.is_odd {
+        if relation.is_odd || relation.kind == "f" {
             return Ok(None);
         }
     }
@@ -248,6 +251,14 @@ fn body(catalog: &Catalog, name: &str, shape: &mut Shape, seen: &mut BTreeSet<St
         }
     }
     true
+}
+
+/// Whether a name may be that of a view of what all sessions do, such as `pg_locks`.
+fn is_of_the_server(name: &str) -> bool {
+    let is_known = ["pg_catalog", "pg_backend_pid"].contains(&name)
+        || name.starts_with("pg_advisory_")
+        || name.starts_with("pg_try_advisory_");
+    name == "information_schema" || (name.starts_with("pg_") && !is_known)
 }
 
 /// The functions that its words call, or what looks like one.

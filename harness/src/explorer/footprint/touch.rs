@@ -170,9 +170,13 @@ fn row(catalog: &Catalog, shape: &Shape, statement: &Statement, tokens: &[Token]
     if sets_key {
         return None;
     }
+    // With LIMIT 0, no row is locked.
+    let limit = rest.iter().position(|token| token.is("limit"));
+    let limit = limit.and_then(|at| value_of(rest.get(at + 1)?, "bigint", statement));
+    let is_limited = limit.as_deref() == Some("0") || count("offset") + count("fetch") > 0;
     Some(Row {
         key: key(value),
-        is_whole: conditions.len() == 1,
+        is_whole: conditions.len() == 1 && !is_limited,
     })
 }
 

@@ -162,3 +162,36 @@ fn a_lost_update_is_found_without_an_invariant_and_named() {
     let locked = workers(&database, 3, locked_increment).serializable();
     locked.explore().unwrap().assert_passed();
 }
+
+#[test]
+#[parallel]
+fn the_same_program_has_the_same_schedules_each_time() {
+    let database = database();
+    let explore = || {
+        let explorer = explorer(&database)
+            .code("ada", |conn| transfer(conn, 1, 2, 30))
+            .code("bob", |conn| transfer(conn, 2, 1, 10))
+            .allow_errors(diesel_locks::LockError::is_retryable);
+        let exploration = explorer.explore().unwrap();
+        assert!(exploration.is_complete());
+        exploration.list().to_vec()
+    };
+    let first = explore();
+    let times = std::env::var("EXPLORER_TIMES")
+        .ok()
+        .and_then(|times| times.parse().ok());
+    for _ in 0..times.unwrap_or(5) {
+        assert_eq!(explore(), first);
+    }
+    let all = explorer(&database)
+        .code("ada", |conn| transfer(conn, 1, 2, 30))
+        .code("bob", |conn| transfer(conn, 2, 1, 10))
+        .exhaustive();
+    let reduced = explorer(&database)
+        .code("ada", |conn| transfer(conn, 1, 2, 30))
+        .code("bob", |conn| transfer(conn, 2, 1, 10));
+    assert_eq!(
+        all.explore().unwrap().outcomes(),
+        reduced.explore().unwrap().outcomes()
+    );
+}
