@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel_locks::{Condition, condition};
 
 use super::footprint::{Kind, Statement};
 use super::model::Next;
@@ -139,6 +140,13 @@ impl Gate {
             At::Ended(end) => end.take(),
             _ => None,
         }
+    }
+
+    /// Whether the step that has ended was ended by a deadlock.
+    pub(super) fn is_victim(&self) -> bool {
+        let inner = self.inner();
+        let error = inner.error.as_ref();
+        error.and_then(|error| condition(error)) == Some(Condition::Deadlock)
     }
 
     /// The last error that the server sent in the step that has ended.

@@ -265,6 +265,9 @@ where
         }
         for other in waiting {
             if other != session && !self.workers[other].gate.is_going() {
+                let is_victim = self.workers[other].gate.is_victim();
+                // It looked for the circle later than the one that closed it: time has done that.
+                self.ran.is_late |= is_victim && self.workers[other].finds_deadlocks;
                 effect.resumes.push((other, self.ended(other)));
                 after.push(other);
             }

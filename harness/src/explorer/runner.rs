@@ -34,6 +34,9 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     workers: Vec<Worker<'r, C>>,
 }
 
+/// How often a schedule is run again in which a deadlock was found late.
+const ATTEMPTS: usize = 5;
+
 /// What came of a schedule.
 pub(super) struct Ran {
     pub(super) run: Run,
@@ -44,6 +47,8 @@ pub(super) struct Ran {
     pub(super) has_strayed: bool,
     /// The server has chosen whom of several to let go on.
     pub(super) is_chosen: bool,
+    /// Another session than the one that closed a circle was ended for it.
+    pub(super) is_late: bool,
     /// The session that was ended.
     pub(super) crashed: Option<usize>,
     /// A session has waited for something that is not the server's.
@@ -97,7 +102,22 @@ where
     }
 
     /// Runs one schedule, and leaves the sessions as they were.
+    ///
+    /// On a machine that is busy, a session may look for a deadlock so late that another one is in
+    /// the circle by then. That is another run than the one that was asked for, which is run again.
     pub(super) fn run(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
+        let mut ran = self.run_once(schedule.clone())?;
+        for _ in 0..ATTEMPTS {
+            if !ran.is_late {
+                break;
+            }
+            ran = self.run_once(schedule.clone())?;
+        }
+        ran.is_chosen |= ran.is_late;
+        Ok(ran)
+    }
+
+    fn run_once(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
         // What an invariant or a setup has left open or locked is in nobody's way.
         self.let_go();
         prepare("setup", &self.program.setup, &mut self.control)?;
@@ -227,6 +247,7 @@ impl Ran {
             excused: Vec::new(),
             has_strayed: false,
             is_chosen: false,
+            is_late: false,
             crashed: None,
             waits_outside: false,
         }

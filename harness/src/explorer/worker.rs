@@ -26,6 +26,8 @@ pub(super) struct Worker<'e, C> {
     pub(super) gate: Arc<Gate>,
     execution: Arc<Execution>,
     index: usize,
+    /// Its connection looks for a deadlock soon.
+    pub(super) finds_deadlocks: bool,
 }
 
 impl<'e, C> Worker<'e, C>
@@ -46,7 +48,7 @@ where
             source,
         };
         let mut conn = connect().map_err(failed)?;
-        let pid = prepare(&mut conn).map_err(|error| failed(error.into()))?;
+        let (pid, finds_deadlocks) = prepare(&mut conn).map_err(|error| failed(error.into()))?;
         hook(&mut conn, connect).map_err(failed)?;
         let Some(index) = execution.enter(&session.name, pid) else {
             return Err(SessionError::Duplicate {
@@ -76,6 +78,7 @@ where
             gate,
             execution: Arc::clone(execution),
             index,
+            finds_deadlocks: finds_deadlocks && session.kind != SessionKind::Call,
         })
     }
 
@@ -131,8 +134,9 @@ impl Drop for Leaving {
     }
 }
 
-/// Has the server find a deadlock soon, where the role may say so, and returns its process.
-fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<i32> {
+/// Has the server find a deadlock soon, where the role may say so, and returns its process, and
+/// whether it does.
+fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, bool)> {
     let asked = diesel::select(sql::<(Integer, Bool)>(
         "pg_catalog.pg_backend_pid(), \
          pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'",
@@ -141,7 +145,7 @@ fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<i32> {
     if is_superuser {
         conn.batch_execute("SET deadlock_timeout = '1ms'")?;
     }
-    Ok(pid)
+    Ok((pid, is_superuser))
 }
 
 /// Puts the hook into a connection, before the instrumentation that it has.
