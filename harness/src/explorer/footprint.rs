@@ -1,8 +1,10 @@
 //! What statements touch, so that two of them that touch nothing in common need not be run in both
 //! orders.
 
+mod advisory;
 mod catalog;
 mod print;
+mod row;
 mod shape;
 mod shapes;
 mod statement;

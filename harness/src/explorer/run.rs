@@ -2,17 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
-use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::Bool;
-use diesel::{QueryResult, RunQueryDsl};
 
 use super::error::ExplorerError;
-use super::footprint::RowKey;
-use super::gate;
+use super::held::is_held;
 use super::model::{Actor, Coming, Effect, Knowledge, Next, State, Taken};
 use super::program::{Program, full_name};
 use super::report::{Problem, RunStep};
@@ -20,34 +16,28 @@ use super::runner::{Ran, lock};
 use super::schedule::Schedule;
 use super::session::SessionKind;
 use super::worker::Worker;
-use crate::sessions::{Execution, SessionError, Until};
+use crate::sessions::{Execution, Until};
 use crate::transcript::Transcript;
 
 /// How long a session that waits has had to look for a circle, before another one goes on: so the
 /// one that closes a circle is the one that finds it.
 const LOOKED: Duration = Duration::from_millis(10);
 
-/// How long a session has slept outside of the server when it is taken for waiting.
-const ASLEEP: Duration = Duration::from_millis(10);
-
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_micros(300);
-
 /// Steers the sessions through a schedule.
 pub(super) struct Steering<'r, 'w, C> {
-    program: &'r Program<'r, C>,
-    knowledge: &'r Mutex<Knowledge>,
-    execution: &'w Arc<Execution>,
-    workers: &'w [Worker<'r, C>],
-    scout: &'w mut C,
-    schedule: Schedule,
-    state: State,
-    ran: Ran,
+    pub(super) program: &'r Program<'r, C>,
+    pub(super) knowledge: &'r Mutex<Knowledge>,
+    pub(super) execution: &'w Arc<Execution>,
+    pub(super) workers: &'w [Worker<'r, C>],
+    pub(super) scout: &'w mut C,
+    pub(super) schedule: Schedule,
+    pub(super) state: State,
+    pub(super) ran: Ran,
     /// What each session is about.
-    current: Vec<Option<usize>>,
-    has_ended: bool,
+    pub(super) current: Vec<Option<usize>>,
+    pub(super) has_ended: bool,
     /// Those that sleep outside of the server.
-    outside: Vec<usize>,
+    pub(super) outside: Vec<usize>,
 }
 
 impl<'r, 'w, C> Steering<'r, 'w, C>
@@ -300,34 +290,6 @@ where
         self.workers[session].gate.crash_now();
     }
 
-    /// Waits until each session has ended its step or waits for one that does nothing, and says
-    /// whether none has hung.
-    fn settle_all(&mut self) -> Result<bool, ExplorerError> {
-        let mut before = None;
-        loop {
-            if !self.settle_outside()? {
-                return Ok(false);
-            }
-            let is_inside = |session: &usize| !self.outside.contains(session);
-            let busy: Vec<usize> = self.waiting().into_iter().filter(is_inside).collect();
-            if !self.settle(&busy, Until::Settled)? {
-                return Ok(false);
-            }
-            let is_running = |session: &usize| self.execution.is_running(*session);
-            let running: Vec<usize> = busy.into_iter().filter(is_running).collect();
-            // What others do meanwhile would depend on how soon the server ends it.
-            if self.execution.is_deadlocked() && !self.settle(&running, Until::OneEnded)? {
-                return Ok(false);
-            }
-            let waiting = self.waiting();
-            // One that was seen to wait may have been let go on since.
-            if waiting.is_empty() || before.as_ref() == Some(&waiting) {
-                return Ok(true);
-            }
-            before = Some(waiting);
-        }
-    }
-
     /// A step has ended: notes how, and says whether it has failed.
     fn ended(&mut self, session: usize) -> bool {
         let error = self.workers[session].gate.take_error();
@@ -362,91 +324,6 @@ where
         }
     }
 
-    fn waiting(&self) -> Vec<usize> {
-        let is_going = |session: &usize| self.workers[*session].gate.is_going();
-        let takes_part = |session: &usize| {
-            self.schedule
-                .only()
-                .is_none_or(|only| only.contains(session))
-        };
-        (0..self.workers.len())
-            .filter(takes_part)
-            .filter(is_going)
-            .collect()
-    }
-
-    /// Waits until who is about something that is not the server's sleeps, where somebody may be:
-    /// in code that finds its connections itself.
-    fn settle_outside(&mut self) -> Result<bool, ExplorerError> {
-        let has_calls = (self.program.sessions.iter()).any(|known| known.kind == SessionKind::Call);
-        if !has_calls {
-            return Ok(true);
-        }
-        let mut asleep_since = None;
-        self.outside.clear();
-        loop {
-            let busy = self.waiting();
-            let (outside, inside): (Vec<usize>, Vec<usize>) =
-                (busy.iter()).partition(|session| self.workers[**session].gate.is_outside());
-            if outside.is_empty() && inside.is_empty() {
-                return Ok(true);
-            }
-            let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
-            let all_sleep = outside.iter().all(sleeps) && !gate::is_connecting();
-            let now = Instant::now();
-            match all_sleep {
-                true => asleep_since = asleep_since.or(Some(now)),
-                false => asleep_since = None,
-            }
-            let is_long = asleep_since.is_some_and(|since| ASLEEP <= now - since);
-            if outside.is_empty() || is_long {
-                let inside_settled = inside.is_empty() || self.execution.do_all_wait(&inside)?;
-                if inside_settled {
-                    self.outside = outside;
-                    return Ok(true);
-                }
-            }
-            if self.execution.is_late() {
-                return self.settle(&busy, Until::Ended);
-            }
-            thread::sleep(LOOK);
-        }
-    }
-
-    /// Waits for the steps that are under way, and says whether none has hung.
-    fn settle(&mut self, busy: &[usize], until: Until) -> Result<bool, ExplorerError> {
-        if busy.is_empty() {
-            return Ok(true);
-        }
-        match self.execution.wait(busy, until) {
-            Err(SessionError::Step {
-                session,
-                step,
-                problem,
-                ..
-            }) => {
-                let step = full_name(&session, &step);
-                self.ran
-                    .run
-                    .problems
-                    .push(Problem::Broken { step, problem });
-                Ok(false)
-            }
-            waited => {
-                waited?;
-                for &session in busy {
-                    if !self.execution.is_running(session) {
-                        // It is about to say where it stands.
-                        self.workers[session]
-                            .gate
-                            .await_arrival(self.program.timeout);
-                    }
-                }
-                Ok(true)
-            }
-        }
-    }
-
     /// Whether the statement has the lock for which it might have waited.
     fn holds(&mut self, next: &Next, coming: &Coming) -> bool {
         let Some(statement) = &next.statement else {
@@ -463,37 +340,4 @@ where
             None => true,
         }
     }
-}
-
-/// Whether others see the row; and whether a transaction that goes on has it.
-fn is_held<C: LoadConnection<Backend = Pg>>(
-    conn: &mut C,
-    row: &RowKey,
-) -> QueryResult<(bool, bool)> {
-    let RowKey {
-        table,
-        column,
-        of_type,
-        value,
-    } = row;
-    let of_type = match of_type.as_str() {
-        "character varying" => "text",
-        "integer" => "int4",
-        "bigint" => "int8",
-        "smallint" => "int2",
-        other => other,
-    };
-    let of_column = match of_type {
-        "text" => "::pg_catalog.text",
-        _ => "",
-    };
-    let column = column.replace('"', "\"\"");
-    let asked = sql::<(Bool, Bool)>(&format!(
-        "SELECT true, EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE \
-         (l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=) t.xmax::pg_catalog.text) \
-         AND l.granted AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock')) FROM {table} AS t \
-         WHERE t.\"{column}\"{of_column} OPERATOR(pg_catalog.=) '{value}'::pg_catalog.{of_type}"
-    ));
-    let rows: Vec<(bool, bool)> = asked.load(conn)?;
-    Ok(rows.first().copied().unwrap_or_default())
 }
