@@ -1,3 +1,4 @@
+mod end;
 mod ends;
 mod error;
 mod explain;
@@ -11,6 +12,7 @@ mod judge;
 mod model;
 mod program;
 mod progress;
+mod ran;
 mod remember;
 mod report;
 mod run;

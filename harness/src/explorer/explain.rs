@@ -2,7 +2,7 @@
 
 use super::footprint::{Kind, Shapes, Thing};
 use super::program::full_name;
-use super::runner::Record;
+use super::ran::Record;
 
 /// What a statement of a committed transaction read or wrote.
 #[derive(Debug)]

@@ -11,7 +11,6 @@ mod statement;
 mod tokens;
 mod touch;
 
-pub(super) use print::{Footprint, Lock, Serializable, Thing};
+pub(super) use print::{Footprint, Lock, RowKey, Serializable, Thing, Touch};
 pub(super) use shapes::Shapes;
 pub(super) use statement::{Kind, Statement};
-pub(super) use touch::{RowKey, Touch};

@@ -4,8 +4,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::footprint::Footprint;
 use super::model::{Actor, Knowledge, Known, State, Way};
+use super::ran::{Ran, Record, lock};
 use super::report::{Exploration, Run};
-use super::runner::{Ran, Record, lock};
 use super::schedule::Schedule;
 
 /// The schedules that are left to run, shared by the workers.

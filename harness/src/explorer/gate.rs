@@ -14,9 +14,9 @@ use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_locks::{Condition, condition};
 
+use super::end::End;
 use super::footprint::{Kind, Statement};
 use super::model::Next;
-use super::session::End;
 use crate::sessions::Execution;
 use crate::transcript::What;
 

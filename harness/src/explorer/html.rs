@@ -1,11 +1,26 @@
 //! An exploration as one page, without references to anything else.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::{fs, io};
 
 use super::report::{Exploration, Run};
 
+impl Exploration {
+    /// Writes the schedules with problems to a file, as one page of HTML that refers to nothing
+    /// else: the sessions beside each other, the statements with their binds and results, step by
+    /// step with the arrow keys, and the cycle of dependencies as a picture.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    pub fn write_html(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        fs::write(path, page(self, &self.sessions))
+    }
+}
+
 /// The page.
-pub(super) fn page(exploration: &Exploration, sessions: &[String]) -> String {
+fn page(exploration: &Exploration, sessions: &[String]) -> String {
     let mut page = String::from(HEAD);
     // Writing to a string can't fail.
     let _ = write!(page, "<h1>{}</h1>", escaped(&exploration.summary()));

@@ -11,8 +11,9 @@ use super::error::ExplorerError;
 use super::explain::explain;
 use super::model::Knowledge;
 use super::program::Program;
+use super::ran::{Ran, lock};
 use super::report::Problem;
-use super::runner::{Ran, Runner, lock};
+use super::runner::Runner;
 use super::schedule::Schedule;
 
 /// The ends of serial orders.

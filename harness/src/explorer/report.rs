@@ -1,9 +1,7 @@
 use std::any::Any;
 use std::error::Error;
-use std::path::Path;
-use std::{fmt, fs, io};
+use std::fmt;
 
-use super::html::page;
 use super::model::Next;
 use crate::chain::words;
 use crate::sessions::{Blocked, StepProblem};
@@ -304,17 +302,6 @@ impl Exploration {
     /// The schedules with problems; those with the fewest preemptions first.
     pub fn failures(&self) -> &[Run] {
         &self.failures
-    }
-
-    /// Writes the schedules with problems to a file, as one page of HTML that refers to nothing
-    /// else: the sessions beside each other, the statements with their binds and results, step by
-    /// step with the arrow keys, and the cycle of dependencies as a picture.
-    ///
-    /// # Errors
-    ///
-    /// Those of the operating system.
-    pub fn write_html(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        fs::write(path, page(self, &self.sessions))
     }
 
     /// How many schedules were run, and how many of them have problems.

@@ -1,26 +1,27 @@
 use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::ends::{self, Ending};
+use super::end::End;
+use super::ends;
 use super::error::ExplorerError;
-use super::model::{Knowledge, Next, Taken};
+use super::model::Knowledge;
 use super::program::{Connect, Prepare, Program};
-use super::report::{Problem, Run, SessionEnd};
+use super::ran::{Ran, lock};
+use super::report::{Problem, SessionEnd};
 use super::run::Steering;
 use super::schedule::Schedule;
-use super::session::{End, SessionKind};
+use super::session::SessionKind;
 use super::steps::StepResult;
 use super::verdict;
 use super::worker::Worker;
 use crate::chain::words;
 use crate::panics;
 use crate::sessions::{Execution, LET_GO, SessionError};
-use crate::transcript::Transcript;
 
 /// The connections of one database, which run one schedule after the other.
 pub(super) struct Runner<'r, 's, 'env, C> {
@@ -36,31 +37,6 @@ pub(super) struct Runner<'r, 's, 'env, C> {
 
 /// How often a schedule is run again in which a deadlock was found late.
 const ATTEMPTS: usize = 5;
-
-/// What came of a schedule.
-pub(super) struct Ran {
-    pub(super) run: Run,
-    pub(super) record: Record,
-    pub(super) ending: Ending,
-    /// The sessions that have failed as they may.
-    pub(super) excused: Vec<usize>,
-    pub(super) has_strayed: bool,
-    /// The server has chosen whom of several to let go on.
-    pub(super) is_chosen: bool,
-    /// Another session than the one that closed a circle was ended for it.
-    pub(super) is_late: bool,
-    /// The session that was ended.
-    pub(super) crashed: Option<usize>,
-    /// A session has waited for something that is not the server's.
-    pub(super) waits_outside: bool,
-}
-
-/// What has happened, for what is known of the program.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Record {
-    pub(super) start: Vec<Option<Arc<Next>>>,
-    pub(super) taken: Vec<Taken>,
-}
 
 impl<'r, 's, 'env, C> Runner<'r, 's, 'env, C>
 where
@@ -238,29 +214,6 @@ where
     }
 }
 
-impl Ran {
-    pub(super) fn new(only: Option<&[usize]>, transcript: Transcript) -> Self {
-        Self {
-            run: Run::new(only.map(<[usize]>::to_vec), transcript),
-            record: Record::default(),
-            ending: Ending::default(),
-            excused: Vec::new(),
-            has_strayed: false,
-            is_chosen: false,
-            is_late: false,
-            crashed: None,
-            waits_outside: false,
-        }
-    }
-
-    fn takes_part(&self, session: usize) -> bool {
-        self.run
-            .only
-            .as_ref()
-            .is_none_or(|only| only.contains(&session))
-    }
-}
-
 /// Runs the setup or the teardown.
 fn prepare<C>(
     what: &str,
@@ -282,9 +235,4 @@ fn guarded<T>(work: impl FnOnce() -> StepResult<T>) -> StepResult<T> {
         let message: Box<dyn Error + Send + Sync> = panics::message(&*payload).into();
         Err(message)
     })
-}
-
-/// What is in it is whole, whoever has panicked.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

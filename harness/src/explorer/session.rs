@@ -1,13 +1,13 @@
 //! What sessions do: steps of the test's, or ordinary code.
 
 use std::any::Any;
-use std::error::Error;
 use std::fmt::Debug;
 use std::panic::{self, AssertUnwindSafe};
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::end::End;
 use super::gate::{self, Gate};
 use super::steps::{Script, StepResult};
 use crate::panics;
@@ -29,22 +29,6 @@ pub(super) enum SessionKind {
     Code,
     /// Code that finds its connections itself.
     Call,
-}
-
-/// How a session has ended.
-#[derive(Default)]
-pub(super) struct End {
-    /// What it returned, as `Debug` shows it; nothing for steps.
-    pub(super) result: Option<String>,
-    /// Whether that is an error.
-    pub(super) has_failed: bool,
-    /// The error of a step.
-    pub(super) error: Option<Box<dyn Error + Send + Sync>>,
-    pub(super) panic: Option<String>,
-    /// It was ended on purpose.
-    pub(super) has_crashed: bool,
-    /// The state of steps.
-    pub(super) state: Option<Box<dyn Any + Send>>,
 }
 
 pub(super) fn steps<'e, C, S>(script: Script<C, S>) -> Body<'e, C>

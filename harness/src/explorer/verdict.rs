@@ -3,10 +3,10 @@
 use diesel::result::Error as DieselError;
 use diesel_locks::{Condition, LockError, condition};
 
+use super::end::End;
 use super::ends::without_numbers;
 use super::program::Program;
 use super::report::Problem;
-use super::session::End;
 use crate::chain::{chain, words};
 use crate::sessions::StepProblem;
 

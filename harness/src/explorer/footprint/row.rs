@@ -1,11 +1,10 @@
 //! The row that a statement is about.
 
 use super::catalog::{Catalog, Relation};
-use super::print::Strength;
+use super::print::{RowKey, Strength};
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::Token;
-use super::touch::RowKey;
 
 pub(super) struct Row {
     pub(super) key: RowKey,

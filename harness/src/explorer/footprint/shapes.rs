@@ -9,9 +9,10 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
+use super::print::Touch;
 use super::shape::{Shape, shape};
 use super::statement::{Kind, Statement};
-use super::touch::{Touch, touch};
+use super::touch::touch;
 use crate::sessions::IsolationLevel;
 
 /// The catalogue, and the shapes of the statements that were seen.

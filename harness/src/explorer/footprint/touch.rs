@@ -2,39 +2,11 @@
 
 use super::advisory::advisory;
 use super::catalog::Catalog;
-use super::print::{Lock, Strength, Thing};
+use super::print::{Lock, Strength, Thing, Touch};
 use super::row::row;
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::tokens;
-
-/// What a statement touches.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Touch {
-    pub(crate) reads: Vec<Thing>,
-    pub(crate) writes: Vec<Thing>,
-    pub(crate) locks: Vec<Lock>,
-    /// What it changes for all at once, such as a sequence.
-    pub(crate) bumps: Vec<Lock>,
-    /// The one lock for which it may wait, before it has done anything: a row by its key, or an
-    /// advisory lock.
-    pub(crate) waits_for: Option<Lock>,
-    /// The row of that lock, to look whether it is there.
-    pub(crate) row: Option<RowKey>,
-    /// Advisory locks of the session, and whether it takes them or lets them go.
-    pub(crate) session_locks: Vec<Lock>,
-    pub(crate) unlocks: Vec<Lock>,
-    pub(crate) is_deferred: bool,
-}
-
-/// A row, as it can be asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RowKey {
-    pub(crate) table: String,
-    pub(crate) column: String,
-    pub(crate) of_type: String,
-    pub(crate) value: String,
-}
 
 const SEQUENCE: &str = "sequence";
 
