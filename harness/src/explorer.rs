@@ -1,16 +1,34 @@
+mod end;
+mod ends;
 mod error;
+mod explain;
+mod footprint;
 mod frontier;
-mod position;
+mod gate;
+mod held;
+mod html;
+mod instrument;
+mod judge;
+mod model;
 mod program;
 mod progress;
+mod ran;
+mod remember;
 mod report;
+mod run;
 mod runner;
 mod schedule;
+mod session;
+mod settle;
 mod steps;
+mod verdict;
+mod worker;
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::panic;
+use std::path::PathBuf;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
@@ -21,12 +39,17 @@ use diesel_locks::LockError;
 
 pub use error::ExplorerError;
 use frontier::{Bounds, Counts, Frontier};
+pub use instrument::SeenConnections;
+use judge::Serial;
+use model::Knowledge;
 use program::{Connect, Program};
 use progress::Telling;
 pub use progress::{Progress, progress_bar};
+use remember::Memory;
 pub use report::{Exploration, Problem, Run, SessionEnd};
 use runner::Runner;
 use schedule::Schedule;
+use session::{SessionBody, SessionKind};
 pub use steps::{StepResult, Steps};
 
 /// The time after which a schedule is taken for stuck.
@@ -34,91 +57,101 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Runs sessions in every order of their steps, and finds the orders that break something.
 ///
-/// Each session is a list of [`Steps`] with a state of its own. One run, in one order, is a
-/// *schedule*: [`setup`](Self::setup), the steps, each [`invariant`](Self::invariant), and
+/// A session is [ordinary code](Self::code), of which each statement is a step, or a list of
+/// [`Steps`] with a state of its own. One run, in one order, is a *schedule*:
+/// [`setup`](Self::setup), the steps, each [`invariant`](Self::invariant), and
 /// [`teardown`](Self::teardown). After each step the server is asked who waits; a session that
-/// waits for another one waits its turn, and goes on when it can. All orders that this leaves are
-/// run, each once.
+/// waits for another one waits its turn, and goes on when it can.
 ///
-/// A schedule has a problem if an invariant does not hold, if a step is ended by a deadlock, fails
-/// with an error that was not [allowed](Self::allow_errors), panics or hangs. It can be run again
-/// by [`replay`](Self::replay).
+/// A schedule has a problem if it ends as no [serial order](Self::serializable) does, if an
+/// invariant does not hold, if a step is ended by a deadlock, fails with an error that was not
+/// [allowed](Self::allow_errors), panics or hangs. It can be run again by
+/// [`replay`](Self::replay).
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 /// use diesel::prelude::*;
-/// use diesel_locks_harness::{Explorer, Steps};
+/// use diesel_locks_harness::Explorer;
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn deposit(conn: &mut PgConnection) -> QueryResult<()> {
+///     let account = accounts::table.find(1);
+///     let balance: i64 = account.select(accounts::balance).first(conn)?;
+///     let update = diesel::update(account).set(accounts::balance.eq(balance + 10));
+///     update.execute(conn).map(drop)
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let database = database()?;
-/// let deposit: Steps<PgConnection, i64> = Steps::new()
-///     .step("read", |conn, balance| {
-///         *balance = accounts::table.find(1).select(accounts::balance).first(conn)?;
-///         Ok(())
-///     })
-///     .step("write", |conn, balance| {
-///         let account = diesel::update(accounts::table.find(1));
-///         account.set(accounts::balance.eq(*balance + 10)).execute(conn)?;
-///         Ok(())
-///     });
-///
 /// let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-///     .setup(|conn| {
-///         let account = diesel::update(accounts::table.find(1));
-///         account.set(accounts::balance.eq(100)).execute(conn)?;
-///         Ok(())
-///     })
-///     .session("first", deposit.clone())
-///     .session("second", deposit)
-///     .invariant("both deposits count", |conn, _| {
-///         let balance: i64 = accounts::table.find(1).select(accounts::balance).first(conn)?;
-///         Ok(balance == 120)
-///     });
-///
+///     .code("ada", deposit)
+///     .code("bob", deposit)
+///     .serializable();
 /// let exploration = explorer.explore()?;
-/// assert_eq!(exploration.schedules(), 6);
-/// assert_eq!(exploration.failures().len(), 4);
+/// assert!(exploration.is_complete());
+/// assert_eq!((exploration.schedules(), exploration.failures().len()), (4, 2));
 ///
-/// let lost = "first.read second.read first.write second.write";
+/// let lost = "ada.select:accounts bob.select:accounts bob.update:accounts ada.update:accounts";
 /// assert!(!explorer.replay(lost)?.problems().is_empty());
 /// # Ok(())
 /// # }
 /// ```
 ///
+/// # Orders that are the same
+///
+/// Two orders are the same if they differ in steps that do not depend on each other. Of these, one
+/// is run. What a statement touches is asked of the server, once for its text: tables behind views
+/// and rules, foreign keys, cascades and triggers, whose functions are read; and rows where a
+/// primary key is compared with a value. A statement under READ COMMITTED depends on the commits of
+/// who wrote what it reads; under REPEATABLE READ and SERIALIZABLE, a transaction's first statement
+/// depends on all commits. Writes and row locks depend on each other, and so do advisory locks of
+/// one key. A statement that has to wait for one row, or for an advisory lock, and for nothing else,
+/// comes after who is in its way. What is not known depends on everything: statements with functions
+/// that do more than compute, DDL, `SET`, steps of [`Steps`].
+///
+/// [`exhaustive`](Self::exhaustive) runs all orders. The [outcomes](Exploration::outcomes) are the
+/// same.
+///
 /// # Connections
 ///
-/// Each database takes a connection for every session, and two more: one that observes, and one
-/// for the setup, the invariants and the teardown. The sessions keep theirs from one schedule to
-/// the next; in between, each is rolled back and gives its advisory locks back. What else a step
-/// leaves in its session, such as a `SET`, is there in the next schedule too.
+/// Each database takes a connection for every session, and three more: one that observes, one that
+/// asks what statements touch, and one for the setup, the invariants and the teardown. The sessions
+/// keep theirs from one schedule to the next; in between, each is rolled back and gives its advisory
+/// locks back. What else a step leaves in its session, such as a `SET`, is there in the next
+/// schedule too. A connection that has an instrumentation of its own keeps it; another connection is
+/// opened for that.
 ///
-/// Beyond the steps, a schedule costs a round trip for each session, two for each wait, and one or
-/// two for each step that is begun while another one waits.
+/// Beyond the steps, a schedule costs a round trip for each session and one for the tables, one for
+/// each statement that locks a row by its key, and some for each wait. The contents of all tables
+/// are read at its end: they should be small.
 ///
 /// # Deadlocks
 ///
-/// A step that is begun while others wait has a `deadlock_timeout` of 30 ms or less, where the role
-/// may set it (superusers may), so that a deadlock is found soon, and in the step that closes the
-/// circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
+/// Sessions have a `deadlock_timeout` of 1 ms, where the role may set it (superusers may), and one
+/// that waits is left 10 ms to look, so that a deadlock is found soon, and in the step that closes
+/// the circle. Else each costs the server's `deadlock_timeout`, which is a second. Nothing else is
 /// begun meanwhile.
 ///
 /// # What the server decides
 ///
 /// Of two sessions that wait for the same row and are let go on by one commit, the server chooses
-/// which is first, and not always the same. Only what it has chosen is seen. If a schedule can't be
-/// followed because it has chosen otherwise than before, what would have come after it is left out,
-/// and the exploration is not [complete](Exploration::is_complete).
-pub struct Explorer<'e, C, S> {
+/// which is first, and not always the same. If that has happened, the exploration is not
+/// [complete](Exploration::is_complete). The code must do the same whenever it reads the same: if it
+/// does not, the exploration is not complete either.
+pub struct Explorer<'e, C> {
     databases: Vec<Connect<'e, C>>,
-    program: Program<'e, C, S>,
+    program: Program<'e, C>,
     bounds: Bounds,
     on_progress: Box<dyn Fn(Progress) + Sync + 'e>,
+    memory: Option<Memory>,
+    /// While there are calls.
+    seen: Option<SeenConnections>,
+    /// There was an instrumentation that nobody has told of.
+    is_hidden: bool,
 }
 
-impl<'e, C, S> Explorer<'e, C, S>
+impl<'e, C> Explorer<'e, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
-    S: Default + Send + 'static,
 {
     /// No sessions yet, on the database to which `connect` connects.
     pub fn new<X>(connect: impl Fn() -> Result<C, X> + Sync + 'e) -> Self
@@ -133,7 +166,13 @@ where
                 teardown: None,
                 invariants: Vec::new(),
                 allowed: Box::new(|_| false),
+                allowed_results: Box::new(|_| false),
+                allowed_errors: Box::new(|_| false),
                 timeout: TIMEOUT,
+                is_exhaustive: false,
+                is_serializable: false,
+                crashes: false,
+                ignored: Vec::new(),
             },
             bounds: Bounds {
                 schedules: usize::MAX,
@@ -142,6 +181,9 @@ where
                 seed: None,
             },
             on_progress: Box::new(|_| ()),
+            memory: None,
+            seen: None,
+            is_hidden: false,
         };
         explorer.database(connect)
     }
@@ -159,12 +201,115 @@ where
         self
     }
 
-    /// Adds a session. Its name is without white space and full stops, because it becomes part of a
-    /// schedule.
-    pub fn session(mut self, name: &str, steps: Steps<C, S>) -> Self {
-        self.program
-            .sessions
-            .push((name.to_owned(), steps.into_script()));
+    /// Adds a session that is ordinary code, as it stands: each statement that it sends on the
+    /// connection is a step, whatever it is sent through.
+    ///
+    /// A step is called by what the statement does and to what, such as `begin`,
+    /// `select:accounts` and, the second time, `select:accounts#2`. How many there are may depend
+    /// on what the code reads. The code must do the same whenever it reads the same. A transaction
+    /// that it leaves open is rolled back, in a step `rollback`.
+    ///
+    /// Its name is without white space and full stops, because it becomes part of a schedule.
+    pub fn code<T, E>(
+        mut self,
+        name: &str,
+        code: impl Fn(&mut C) -> Result<T, E> + Send + Sync + 'e,
+    ) -> Self
+    where
+        T: Debug,
+        E: Debug,
+    {
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: None,
+            kind: SessionKind::Code,
+            body: session::code(code),
+        });
+        self
+    }
+
+    /// Adds a session that is code which finds its connections itself, from a pool or by
+    /// `establish`. Its first step is `start`, and then each statement is one that its thread sends.
+    ///
+    /// The connections have to be opened from now on, or while a [`SeenConnections`] lives: that
+    /// sets Diesel's default instrumentation. What a pool and Diesel send of themselves is no step.
+    /// A session that waits for something else than the server, such as a pool of one connection or
+    /// a channel, is seen to, 10 ms after it has gone to sleep; every order is run then, because
+    /// nothing tells what such a wait depends on. A deadlock of such connections costs the server's
+    /// `deadlock_timeout`.
+    pub fn call<T, E>(
+        mut self,
+        name: &str,
+        call: impl Fn() -> Result<T, E> + Send + Sync + 'e,
+    ) -> Self
+    where
+        T: Debug,
+        E: Debug,
+    {
+        if self.seen.is_none() {
+            self.is_hidden = SeenConnections::is_in_the_way();
+            self.seen = Some(SeenConnections::new());
+        }
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: None,
+            kind: SessionKind::Call,
+            body: session::call(call),
+        });
+        self
+    }
+
+    /// Adds a session of steps, of which nothing is known but their order. Its name is without
+    /// white space and full stops, because it becomes part of a schedule.
+    pub fn session<S>(mut self, name: &str, steps: Steps<C, S>) -> Self
+    where
+        S: Default + Send + 'static,
+    {
+        let script = steps.into_script();
+        self.program.sessions.push(SessionBody {
+            name: name.to_owned(),
+            labels: Some(script.iter().map(|(label, _)| label.clone()).collect()),
+            kind: SessionKind::Steps,
+            body: session::steps(script),
+        });
+        self
+    }
+
+    /// Has every schedule compared with the serial orders, in which one session goes on when the
+    /// one before has ended: what the sessions return and what is in the tables must be the same
+    /// as in one of those. A test needs no invariant then.
+    ///
+    /// The serial orders are run first. Numbers of sequences are not compared. Of a session that
+    /// has failed with an error that is [allowed](Self::allow_errors), nothing may be left: the end
+    /// must be that of a serial order of the others.
+    pub fn serializable(mut self) -> Self {
+        self.program.is_serializable = true;
+        self
+    }
+
+    /// Has each session also ended before each of its statements, and between a COMMIT and its
+    /// answer, one of them in each schedule, while the others go on: its connection is cut, and its
+    /// thread unwound. In a schedule that is `crash` or `commit_without_answer`.
+    ///
+    /// The end must be that of a serial order in which that session has done all or nothing: what
+    /// did half its work shows, and so does a lock that stays. It implies
+    /// [`serializable`](Self::serializable). Sessions of [`Steps`] are not ended. A schedule with a
+    /// crash costs new connections.
+    pub fn crashes(mut self) -> Self {
+        self.program.crashes = true;
+        self.serializable()
+    }
+
+    /// Leaves a column out where ends are compared for [`serializable`](Self::serializable), such
+    /// as `accounts.updated_at`.
+    pub fn ignore_column(mut self, column: &str) -> Self {
+        self.program.ignored.push(column.to_owned());
+        self
+    }
+
+    /// Runs all orders, those too in which nothing can be different.
+    pub fn exhaustive(mut self) -> Self {
+        self.program.is_exhaustive = true;
         self
     }
 
@@ -187,7 +332,7 @@ where
     pub fn invariant(
         mut self,
         name: &str,
-        holds: impl Fn(&mut C, &[SessionEnd<S>]) -> StepResult<bool> + Sync + 'e,
+        holds: impl Fn(&mut C, &[SessionEnd]) -> StepResult<bool> + Sync + 'e,
     ) -> Self {
         self.program
             .invariants
@@ -199,10 +344,27 @@ where
     /// again. None, if this is not called.
     ///
     /// A step that fails ends its session in any case: its transaction is rolled back, and the
-    /// rest of its steps left out. An error that is not a [`LockError`], nor Diesel's, nor has
-    /// one of these as its source, is always a problem.
+    /// rest of its steps left out. What the server has said is known, whatever the application makes
+    /// of it. Other errors are allowed by [`allow_any_error`](Self::allow_any_error) and
+    /// [`allow_results`](Self::allow_results).
     pub fn allow_errors(mut self, allowed: impl Fn(&LockError) -> bool + Sync + 'e) -> Self {
         self.program.allowed = Box::new(allowed);
+        self
+    }
+
+    /// The errors of steps that are no problem, of any type: the application's own too.
+    pub fn allow_any_error(
+        mut self,
+        allowed: impl Fn(&(dyn Error + Send + Sync + 'static)) -> bool + Sync + 'e,
+    ) -> Self {
+        self.program.allowed_errors = Box::new(allowed);
+        self
+    }
+
+    /// The errors of [code](Self::code) that are no problem, as `Debug` shows the whole result:
+    /// `Err(NotFound)`.
+    pub fn allow_results(mut self, allowed: impl Fn(&str) -> bool + Sync + 'e) -> Self {
+        self.program.allowed_results = Box::new(allowed);
         self
     }
 
@@ -239,6 +401,14 @@ where
         self
     }
 
+    /// Keeps the schedules that fail in a text file, which is made if there is none, and runs those
+    /// that are in it first. It is to be kept with the tests, so that what has failed once is looked
+    /// at first the next time. A schedule that no longer fits is passed over.
+    pub fn remember(mut self, path: impl Into<PathBuf>) -> Self {
+        self.memory = Some(Memory(path.into()));
+        self
+    }
+
     /// Has this function told how far it is: when it begins, after each schedule, and at the end.
     ///
     /// It is called on the threads that run the schedules. Nobody is told, if this is not called;
@@ -257,22 +427,45 @@ where
     /// [`ExplorerError::Label`], [`SessionError::Duplicate`](crate::SessionError::Duplicate): a name can't be used.
     /// [`SessionError::Observe`](crate::SessionError::Observe): the server could not be asked who waits.
     /// [`ExplorerError::Thread`]: the operating system gave no thread.
+    /// [`ExplorerError::Remember`]: the file of [`remember`](Self::remember) can't be used.
+    /// [`ExplorerError::Unseen`], [`ExplorerError::Instrumentation`]: the statements of a
+    /// [`call`](Self::call) can't be seen.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
     ///
     /// # Panics
     ///
-    /// If the functions that connect or that allow errors panic, or `S::default()` does.
+    /// If the functions that connect or that allow errors panic.
     pub fn explore(&self) -> Result<Exploration, ExplorerError> {
-        self.program.check_labels()?;
-        let frontier = Frontier::new(self.bounds);
+        self.check()?;
+        let sessions = self.program.sessions.len();
+        let knowledge = Mutex::new(self.knowledge());
+        let remembered = match &self.memory {
+            Some(memory) => memory.schedules()?,
+            None => Vec::new(),
+        };
+        // What does not fit the sessions any more is of no use.
+        let remembered = remembered
+            .iter()
+            .filter_map(|schedule| self.program.parse(schedule).ok());
+        let remembered: Vec<_> = remembered.map(|(order, _)| order).collect();
+        let serial = match self.program.is_serializable {
+            true => judge::permutations(&(0..sessions).collect::<Vec<_>>()),
+            false => Vec::new(),
+        };
+        let calls = |session: &SessionBody<'_, C>| session.kind == SessionKind::Call;
+        let has_calls = self.program.sessions.iter().any(calls);
+        let frontier = Frontier::new(self.bounds, &knowledge, sessions, serial, has_calls);
+        frontier.remember(remembered);
         let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
+        let serial = Serial::default();
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for connect in &self.databases {
+                let work = || self.work(connect, &frontier, &knowledge, &serial, &telling);
                 let worker = thread::Builder::new()
                     .name("explorer".to_owned())
-                    .spawn_scoped(scope, || self.work(connect, &frontier, &telling));
+                    .spawn_scoped(scope, work);
                 if worker.is_err() {
                     frontier.stop();
                 }
@@ -287,7 +480,17 @@ where
             ended.into_iter().collect::<Result<(), _>>()
         })?;
         drop(telling);
-        Ok(frontier.into_exploration())
+        let mut exploration = frontier.into_exploration();
+        let names = self
+            .program
+            .sessions
+            .iter()
+            .map(|session| session.name.clone());
+        exploration.sessions = names.collect();
+        if let Some(memory) = &self.memory {
+            memory.add(exploration.failures().iter().map(Run::schedule))?;
+        }
+        Ok(exploration)
     }
 
     /// Runs one schedule, in the words in which a [`Run`] or an [`Exploration`] prints it, on the
@@ -301,40 +504,78 @@ where
     /// [`ExplorerError::Schedule`]: something in it is not the next step of any session.
     /// Else as for [`explore`](Self::explore).
     pub fn replay(&self, schedule: &str) -> Result<Run, ExplorerError> {
-        self.program.check_labels()?;
-        let mut schedule = Schedule::from_start(self.program.parse(schedule)?);
-        Runner::open(&self.program, &self.databases[0])?.run(&mut schedule)
+        self.check()?;
+        let (order, names) = self.program.parse(schedule)?;
+        let knowledge = Mutex::new(self.knowledge());
+        let serial = Serial::default();
+        thread::scope(|scope| {
+            let connect = &self.databases[0];
+            let mut runner = Runner::open(&self.program, connect, scope, &knowledge)?;
+            let mut ran = runner.run(Schedule::from_start(order))?;
+            if self.program.is_serializable {
+                serial.judge(&self.program, &mut runner, &knowledge, &mut ran)?;
+            }
+            ran.run.finish();
+            ran.run.end = ran.ending.text();
+            match ran.run.differing(&names) {
+                Some(step) => Err(ExplorerError::Schedule { step }),
+                None => Ok(ran.run),
+            }
+        })
+    }
+
+    fn knowledge(&self) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        knowledge.is_exhaustive = self.program.is_exhaustive;
+        knowledge.crashes = self.program.crashes;
+        knowledge
+    }
+
+    fn check(&self) -> Result<(), ExplorerError> {
+        match self.is_hidden {
+            true => Err(ExplorerError::Instrumentation),
+            false => self.program.check_labels(),
+        }
     }
 
     fn work(
         &self,
         connect: &Connect<'e, C>,
-        frontier: &Frontier,
+        frontier: &Frontier<'_>,
+        knowledge: &Mutex<Knowledge>,
+        serial: &Serial,
         telling: &Telling<'_>,
     ) -> Result<(), ExplorerError> {
         // Whatever ends this one, the others do not wait for it.
         let _stop = StopAll(frontier);
-        let mut runner = Runner::open(&self.program, connect)?;
-        while let Some(mut schedule) = frontier.next() {
-            let run = runner.run(&mut schedule)?;
-            let Counts { ended, failures } = frontier.ran(run, &schedule);
-            telling.tell(ended, failures);
-        }
-        Ok(())
+        thread::scope(|scope| {
+            let mut runner = Runner::open(&self.program, connect, scope, knowledge)?;
+            while let Some(task) = frontier.next() {
+                let mut ran = runner.run(task.schedule.clone())?;
+                if task.schedule.only().is_some() {
+                    serial.add(&ran);
+                } else if self.program.is_serializable {
+                    serial.judge(&self.program, &mut runner, knowledge, &mut ran)?;
+                }
+                let Counts { ended, failures } = frontier.ran(task, ran);
+                telling.tell(ended, failures);
+            }
+            Ok(())
+        })
     }
 }
 
-struct StopAll<'f>(&'f Frontier);
+struct StopAll<'f, 'k>(&'f Frontier<'k>);
 
-impl Drop for StopAll<'_> {
+impl Drop for StopAll<'_, '_> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
-impl<C, S> fmt::Debug for Explorer<'_, C, S> {
+impl<C> fmt::Debug for Explorer<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sessions = self.program.sessions.iter().map(|(name, _)| name);
+        let sessions = self.program.sessions.iter().map(|session| &session.name);
         f.debug_struct("Explorer")
             .field("sessions", &sessions.collect::<Vec<_>>())
             .field("databases", &self.databases.len())

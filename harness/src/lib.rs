@@ -27,7 +27,7 @@
 //! |---|---|---|
 //! | [`Contention`] | one attempt in n transactions at once | who got the lock, who failed, who waited |
 //! | [`Scenario`] | steps of named sessions, in the order that the test writes | each step's result; [assertions](Session::assert_blocks) |
-//! | [`Explorer`] | steps of sessions, in every order | the orders that break an invariant or deadlock, to be run again |
+//! | [`Explorer`] | ordinary code, or steps, in every order | the orders that no serial order equals, that break an invariant or deadlock, to be run again |
 //! | [`Spec`] | a file in the language of PostgreSQL's isolation tests | what `isolationtester` prints |
 //! | [`conflict_matrix`] | each of n attempts against each | the table of who blocks whom |
 //!
@@ -59,33 +59,36 @@
 //! # }
 //! ```
 //!
-//! # Steps in every order
+//! # Code in every order
 //!
 //! ```
 //! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/support/doctest.rs"));
 //! use diesel::prelude::*;
-//! use diesel_locks::prelude::*;
-//! use diesel_locks_harness::{Explorer, IsolationLevel, Steps};
+//! use diesel_locks_harness::Explorer;
+//!
+//! fn withdraw(conn: &mut PgConnection, amount: i64) -> QueryResult<bool> {
+//!     let account = accounts::table.find(1);
+//!     let balance: i64 = account.select(accounts::balance).first(conn)?;
+//!     if balance >= amount {
+//!         let update = diesel::update(account);
+//!         update.set(accounts::balance.eq(balance - amount)).execute(conn)?;
+//!     }
+//!     Ok(balance >= amount)
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 //! # let database = database()?;
-//! let lock = |ids: [i32; 2]| {
-//!     let [one, two] = ids;
-//!     Steps::<PgConnection, ()>::transaction(IsolationLevel::ReadCommitted)
-//!         .step("one", move |conn, _| {
-//!             conn.execute_for_update(accounts::table.find(one))?;
-//!             Ok(())
-//!         })
-//!         .step("another", move |conn, _| {
-//!             conn.execute_for_update(accounts::table.find(two))?;
-//!             Ok(())
-//!         })
-//! };
 //! let exploration = Explorer::new(|| PgConnection::establish(database.url()))
-//!     .session("first", lock([1, 2]))
-//!     .session("second", lock([2, 1]))
+//!     .setup(|conn| {
+//!         let accounts = diesel::update(accounts::table);
+//!         accounts.set(accounts::balance.eq(100)).execute(conn)?;
+//!         Ok(())
+//!     })
+//!     .code("ada", |conn| withdraw(conn, 70)) // ordinary code: each statement is a step
+//!     .code("bob", |conn| withdraw(conn, 70))
+//!     .serializable() // whatever happens must equal some serial order
 //!     .explore()?;
-//! // They deadlock, in some of the orders.
+//! // Both read before one has written, in some of the orders.
 //! assert!(!exploration.failures().is_empty());
 //! println!("{exploration}");
 //! # Ok(())
@@ -133,8 +136,8 @@ pub use contention::{
 pub use database::{DatabaseError, TestDatabase};
 pub use error::HarnessError;
 pub use explorer::{
-    Exploration, Explorer, ExplorerError, Problem, Progress, Run, SessionEnd, StepResult, Steps,
-    progress_bar,
+    Exploration, Explorer, ExplorerError, Problem, Progress, Run, SeenConnections, SessionEnd,
+    StepResult, Steps, progress_bar,
 };
 pub use isolation::{Spec, SpecError, SpecRunError, SpecTranscript};
 pub use scenario::Scenario;

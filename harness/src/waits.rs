@@ -188,6 +188,9 @@ pub trait Observer: SimpleConnection {
     /// The lock that a session waits for, in words; empty where it does not wait for one.
     fn waited_lock(&mut self, waiter: i32) -> QueryResult<String>;
 
+    /// Whether the server has a session, or something of it.
+    fn is_there(&mut self, pid: i32) -> QueryResult<bool>;
+
     /// Stops what a session does.
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()>;
 }
@@ -226,6 +229,15 @@ where
     fn waited_lock(&mut self, waiter: i32) -> QueryResult<String> {
         let lock: Option<String> = WaitedLock { waiter }.load(self)?.pop();
         Ok(by_name(lock.unwrap_or_default()))
+    }
+
+    fn is_there(&mut self, pid: i32) -> QueryResult<bool> {
+        let count = sql::<Integer>(&format!(
+            "SELECT pg_catalog.count(*)::integer FROM pg_catalog.pg_stat_get_activity(NULL) AS a \
+             WHERE a.pid OPERATOR(pg_catalog.=) {pid}"
+        ));
+        let count: i32 = count.get_result(self)?;
+        Ok(count > 0)
     }
 
     fn stop(&mut self, pid: i32, stop: Stop) -> QueryResult<()> {

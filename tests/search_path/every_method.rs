@@ -7,14 +7,16 @@ use std::path::Path;
 use serial_test::parallel;
 
 /// What has an error in its signature and sends nothing.
-const SEND_NOTHING: [&str; 7] = [
+const SEND_NOTHING: [&str; 9] = [
     "afterwards",
+    "allow_any_error",
     "allow_errors",
     "condition",
     "database",
     "endings",
     "is_retryable",
     "on_failure",
+    "write_html",
 ];
 
 const TOUR: &str = concat!(

@@ -156,7 +156,11 @@ BEGIN
 
     -- Tables and views.
     FOR it IN
-        SELECT relname FROM pg_class
+        -- A view can't have a column of any type of array, as pg_attribute does.
+        SELECT relname, (
+            SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+            WHERE attrelid = pg_class.oid AND attnum > 0 AND atttypid <> 'anyarray'::regtype
+        ) AS columns FROM pg_class
         WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')
     LOOP
         PERFORM trap.define(
@@ -164,7 +168,8 @@ BEGIN
             it.relname, format('RETURN QUERY SELECT * FROM pg_catalog.%I', it.relname)
         );
         PERFORM trap.make(format(
-            'CREATE VIEW hostile.%I AS SELECT * FROM trap.%I()', it.relname, it.relname
+            'CREATE VIEW hostile.%I AS SELECT %s FROM trap.%I()',
+            it.relname, it.columns, it.relname
         ));
     END LOOP;
 

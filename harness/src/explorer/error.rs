@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use crate::chain::debug_is_report;
 use crate::sessions::SessionError;
@@ -30,6 +31,28 @@ pub enum ExplorerError {
     Schedule {
         /// What stands in the schedule there.
         step: String,
+    },
+    /// No statement of a [call](crate::Explorer::call) was seen: its connections were opened before
+    /// the explorer was told of it, and before a [`SeenConnections`](crate::SeenConnections).
+    #[error(
+        "no statement of \"{session}\" was seen: its connections have to be opened while a \
+         `SeenConnections` or the explorer lives"
+    )]
+    Unseen {
+        /// The session's name.
+        session: String,
+    },
+    /// Diesel's default instrumentation is set, and would no longer work: it has to be told by
+    /// [`SeenConnections::with`](crate::SeenConnections::with).
+    #[error("there is a default instrumentation, of which `SeenConnections::with` has to be told")]
+    Instrumentation,
+    /// The file of schedules that have failed could not be read or written.
+    #[error("{} could not be read or written", path.display())]
+    Remember {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
     },
     /// The operating system gave no thread.
     #[error("no thread could be started for the schedules of a database")]

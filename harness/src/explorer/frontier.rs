@@ -1,19 +1,29 @@
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::footprint::Footprint;
+use super::model::{Actor, Knowledge, Known, State, Way};
+use super::ran::{Ran, Record, lock};
 use super::report::{Exploration, Run};
-use super::schedule::{Choice, Schedule};
+use super::schedule::Schedule;
 
 /// The schedules that are left to run, shared by the workers.
 ///
-/// Each run says where it could have gone another way, and every such way is the beginning of
-/// further schedules; so each schedule is run once, and none that blocking makes impossible. Those
-/// with the fewest preemptions come first, because most faults show with one or two.
-pub(super) struct Frontier {
-    state: Mutex<State>,
+/// What is known of the program says which orders there are. An order that is the same as another
+/// one, because what differs are steps that do not depend on each other, is left out: a session
+/// *sleeps* after a step of another one if its own step would have been the same before it, and
+/// that was looked at already. Where it is not known what a session does next, a schedule is run
+/// to find out. Those with the fewest preemptions come first, because most faults show with one or
+/// two.
+pub(super) struct Frontier<'f> {
+    state: Mutex<Left>,
     changed: Condvar,
     bounds: Bounds,
+    knowledge: &'f Mutex<Knowledge>,
+    sessions: usize,
+    /// Whether sessions may wait for what is not the server's.
+    may_begin_again: bool,
 }
 
 /// How much to run.
@@ -26,127 +36,373 @@ pub(super) struct Bounds {
     pub(super) seed: Option<u64>,
 }
 
-struct State {
-    left: BinaryHeap<Reverse<Beginning>>,
+/// What to run next.
+pub(super) struct Task {
+    pub(super) schedule: Schedule,
+    node: Option<Node>,
+}
+
+struct Left {
+    nodes: BinaryHeap<Reverse<Node>>,
+    remembered: VecDeque<Vec<Actor>>,
+    serial: VecDeque<Vec<usize>>,
+    serial_running: usize,
     running: usize,
     begun: usize,
-    ended: usize,
     /// Whether something was left out.
     cut: bool,
     stopped: bool,
+    ends: Vec<String>,
     failures: Vec<(usize, Run)>,
+    ran: Vec<String>,
+    /// What is to be learnt again, with the numbers of the ends.
+    records: Vec<(Record, usize)>,
 }
 
-/// The beginning of a schedule: the sessions in their order. What comes first is run first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Beginning {
+/// A state of the program, and how it was come to. What comes first is looked at first.
+#[derive(Debug, Clone)]
+struct Node {
     preemptions: usize,
-    sessions: Vec<usize>,
+    order: Vec<Actor>,
+    state: State,
+    sleeping: Vec<Actor>,
+    /// How often a run was to find out more.
+    tries: usize,
 }
 
-impl Frontier {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        let all = Beginning {
-            preemptions: 0,
-            sessions: Vec::new(),
-        };
+impl Node {
+    fn root(sessions: usize, is_exhaustive: bool) -> Self {
         Self {
-            state: Mutex::new(State {
-                left: BinaryHeap::from([Reverse(all)]),
+            preemptions: 0,
+            order: Vec::new(),
+            state: State::new(sessions, is_exhaustive),
+            sleeping: Vec::new(),
+            tries: 0,
+        }
+    }
+
+    fn rank(&self) -> (usize, &[Actor]) {
+        (self.preemptions, &self.order)
+    }
+}
+
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Node {}
+
+impl PartialOrd for Node {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Node {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl<'f> Frontier<'f> {
+    pub(super) fn new(
+        bounds: Bounds,
+        knowledge: &'f Mutex<Knowledge>,
+        sessions: usize,
+        serial: Vec<Vec<usize>>,
+        may_begin_again: bool,
+    ) -> Self {
+        let root = Node::root(sessions, lock(knowledge).is_exhaustive);
+        Self {
+            state: Mutex::new(Left {
+                nodes: BinaryHeap::from([Reverse(root)]),
+                remembered: VecDeque::new(),
+                serial: serial.into(),
+                serial_running: 0,
                 running: 0,
                 begun: 0,
-                ended: 0,
                 cut: bounds.seed.is_some(),
                 stopped: false,
+                ends: Vec::new(),
                 failures: Vec::new(),
+                ran: Vec::new(),
+                records: Vec::new(),
             }),
             changed: Condvar::new(),
             bounds,
+            knowledge,
+            sessions,
+            may_begin_again,
         }
+    }
+
+    /// Has these run first, that have failed before.
+    pub(super) fn remember(&self, schedules: Vec<Vec<Actor>>) {
+        self.left().remembered.extend(schedules);
     }
 
     /// The next schedule to run. Waits for runs that may lead to more; none if all is done.
-    pub(super) fn next(&self) -> Option<Schedule> {
-        let mut state = self.state();
+    pub(super) fn next(&self) -> Option<Task> {
+        let mut left = self.left();
         loop {
-            if state.stopped || state.begun >= self.bounds.schedules {
-                state.cut |= !state.left.is_empty();
+            if left.stopped {
+                left.cut |= !left.nodes.is_empty() || !left.serial.is_empty() || left.running > 0;
                 return None;
             }
-            let schedule = match self.bounds.seed {
-                // Another seed for each, so that it does not matter which worker runs it.
-                Some(seed) => Some(Schedule::random(seed.wrapping_add(state.begun as u64))),
-                None => (state.left.pop()).map(|Reverse(next)| Schedule::from_start(next.sessions)),
+            if let Some(order) = left.serial.pop_front() {
+                if self.is_known(&order) {
+                    continue;
+                }
+                left.serial_running += 1;
+                left.running += 1;
+                left.begun += 1;
+                return Some(Task {
+                    schedule: Schedule::serial(order),
+                    node: None,
+                });
+            }
+            let task = match left.serial_running {
+                0 => match left.remembered.pop_front() {
+                    Some(order) => Some(Task {
+                        schedule: Schedule::from_start(order),
+                        node: None,
+                    }),
+                    None => self.look(&mut left),
+                },
+                // Nothing is judged before they are all known.
+                _ => None,
             };
-            if let Some(schedule) = schedule {
-                state.begun += 1;
-                state.running += 1;
-                return Some(schedule);
+            if let Some(task) = task {
+                if left.begun >= self.bounds.schedules {
+                    left.cut |= self.bounds.seed.is_none();
+                    left.stopped = true;
+                    self.changed.notify_all();
+                    return None;
+                }
+                left.begun += 1;
+                left.running += 1;
+                return Some(task);
             }
-            if state.running == 0 {
+            if left.running == 0 && left.serial.is_empty() {
                 return None;
             }
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait(left);
+            left = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Takes note of a run, and of the ways that it could have gone.
-    pub(super) fn ran(&self, run: Run, schedule: &Schedule) -> Counts {
-        let mut state = self.state();
-        let mut preemptions = 0;
-        // The server has decided otherwise than the last time, and what is left of this way is not
-        // known.
-        state.cut |= schedule.has_strayed();
-        let branches = self.bounds.seed.is_none() && !schedule.has_strayed();
-        for (at, choice) in schedule.choices().iter().enumerate() {
-            if branches && at >= schedule.given() {
-                let ways = choice.others().map(|other| Beginning {
-                    preemptions: preemptions + usize::from(choice.preempts(other)),
-                    sessions: Choice::sessions(&schedule.choices()[..at], other),
-                });
-                for way in ways {
-                    match way.preemptions <= self.bounds.preemptions {
-                        true => state.left.push(Reverse(way)),
-                        false => state.cut = true,
-                    }
-                }
-            }
-            preemptions += usize::from(choice.preempts(choice.chosen));
+    /// Looks for a schedule that was not run and is not the same as one that was.
+    fn look(&self, left: &mut Left) -> Option<Task> {
+        if let Some(seed) = self.bounds.seed {
+            // Another one for each number, so that it does not matter which worker runs it.
+            let schedule = Schedule::random(seed, left.begun);
+            let node = None;
+            return Some(Task { schedule, node });
         }
-        if !run.problems().is_empty() {
-            let known = |failure: &(usize, Run)| failure.1.schedule() == run.schedule();
-            if !state.failures.iter().any(known) {
-                state.failures.push((preemptions, run));
+        let knowledge = lock(self.knowledge);
+        while let Some(Reverse(node)) = left.nodes.pop() {
+            let mut order = node.order.clone();
+            match knowledge.ways(&node.state, self.sessions) {
+                Known::Ways(ways) if !ways.is_empty() => match self.branch(left, &node, &ways) {
+                    None => continue,
+                    Some(actor) => order.push(actor),
+                },
+                // All have ended.
+                Known::Ways(_) if knowledge.end(&node.state).is_some() => continue,
+                Known::Ways(_) | Known::Nothing => {}
             }
-            state.stopped |= state.failures.len() >= self.bounds.failures;
+            if node.tries > self.sessions * 2 {
+                // It does not lead there again.
+                left.cut = true;
+                continue;
+            }
+            let schedule = Schedule::from_start(order);
+            let node = Some(Node {
+                tries: node.tries + 1,
+                ..node
+            });
+            return Some(Task { schedule, node });
         }
-        state.running -= 1;
-        state.ended += 1;
+        None
+    }
+
+    /// Adds the ways in which a state can go on, but those that are the same as others; or says of
+    /// which session it has to be found out first what happens when it goes on.
+    fn branch(&self, left: &mut Left, node: &Node, ways: &[Way]) -> Option<Actor> {
+        let last = node.order.last().map(|(session, _)| *session);
+        let could_go_on = |session| ways.iter().any(|way| way.actor == (session, 0));
+        let preempts = |way: &Way| {
+            let is_other = |last| last != way.actor.0 && could_go_on(last);
+            // A crash is rarer than that another one goes on.
+            usize::from(last.is_some_and(is_other)) + usize::from(way.actor.1 > 0)
+        };
+        // Who goes on without a preemption is looked at first.
+        let mut ordered: Vec<&Way> = ways.iter().collect();
+        ordered.sort_by_key(|way| (way.actor.1 > 0, Some(way.actor.0) != last, way.actor));
+        let (mut known, mut is_cut) = (Vec::new(), false);
+        for way in ordered {
+            let sleeps = node.sleeping.contains(&way.actor);
+            if !sleeps && node.preemptions + preempts(way) > self.bounds.preemptions {
+                is_cut = true;
+                continue;
+            }
+            let Some(effect) = &way.effect else {
+                return Some(way.actor);
+            };
+            let footprint = node.state.footprint(&way.coming, effect);
+            known.push((way, effect, footprint, sleeps));
+        }
+        left.cut |= is_cut;
+        let mut sleeping: Vec<(Actor, &Footprint)> = (known.iter())
+            .filter(|(.., sleeps)| *sleeps)
+            .map(|(way, _, footprint, _)| (way.actor, footprint))
+            .collect();
+        for (way, effect, footprint, _) in known.iter().filter(|(.., sleeps)| !sleeps) {
+            let mut state = node.state.clone();
+            state.take(&way.coming, effect);
+            let still = sleeping
+                .iter()
+                .filter(|(actor, other)| actor.0 != way.actor.0 && !other.depends(footprint));
+            let mut order = node.order.clone();
+            order.push(way.actor);
+            left.nodes.push(Reverse(Node {
+                preemptions: node.preemptions + preempts(way),
+                order,
+                state,
+                sleeping: still.map(|(actor, _)| *actor).collect(),
+                tries: 0,
+            }));
+            sleeping.push((way.actor, footprint));
+        }
+        None
+    }
+
+    /// Whether a serial order is the same as one that was run.
+    fn is_known(&self, order: &[usize]) -> bool {
+        let knowledge = lock(self.knowledge);
+        let mut state = State::new(self.sessions, knowledge.is_exhaustive);
+        for &session in order {
+            loop {
+                let Known::Ways(ways) = knowledge.ways(&state, self.sessions) else {
+                    return false;
+                };
+                let Some(way) = ways.into_iter().find(|way| way.actor == (session, 0)) else {
+                    break;
+                };
+                let Some(effect) = &way.effect else {
+                    return false;
+                };
+                state.take(&way.coming, effect);
+            }
+        }
+        knowledge.end(&state).is_some()
+    }
+
+    /// Takes note of a run.
+    pub(super) fn ran(&self, task: Task, mut ran: Ran) -> Counts {
+        let mut left = self.left();
+        ran.run.finish();
+        ran.run.end = ran.ending.text();
+        let end = match left.ends.iter().position(|known| *known == ran.run.end) {
+            Some(known) => known,
+            None => {
+                left.ends.push(ran.run.end.clone());
+                left.ends.len() - 1
+            }
+        };
+        let mut knowledge = lock(self.knowledge);
+        let Record { start, taken } = &ran.record;
+        let is_whole = start.len() == self.sessions;
+        if is_whole {
+            knowledge.learn(start, taken, end);
+        }
+        if ran.waits_outside && !knowledge.is_exhaustive {
+            // What they wait for is in no footprint.
+            knowledge.forget();
+            for (record, end) in &left.records {
+                knowledge.learn(&record.start, &record.taken, *end);
+            }
+            if is_whole {
+                knowledge.learn(start, taken, end);
+            }
+            left.nodes.clear();
+            left.nodes.push(Reverse(Node::root(self.sessions, true)));
+        }
+        let is_exhaustive = knowledge.is_exhaustive;
+        // Where the server has decided otherwise than the last time, what is left of this way is
+        // not known.
+        left.cut |= knowledge.is_contradictory || ran.is_chosen;
+        drop(knowledge);
+        left.running -= 1;
+        match task.node {
+            // Its order can't be followed.
+            Some(_) if ran.has_strayed => left.cut = true,
+            // It was begun again from the start.
+            Some(node) if node.state.is_exhaustive() != is_exhaustive => {}
+            Some(node) => left.nodes.push(Reverse(node)),
+            None if task.schedule.only().is_some() => left.serial_running -= 1,
+            None => {}
+        }
+        if is_whole && self.may_begin_again {
+            left.records.push((ran.record, end));
+        }
+        left.ran.push(ran.run.schedule().to_owned());
+        if !ran.run.problems().is_empty() {
+            let known = |failure: &(usize, Run)| failure.1.schedule() == ran.run.schedule();
+            if !left.failures.iter().any(known) {
+                let preemptions = preemptions(&ran.run);
+                left.failures.push((preemptions, ran.run));
+            }
+            left.stopped |= left.failures.len() >= self.bounds.failures.max(1);
+        }
         self.changed.notify_all();
         Counts {
-            ended: state.ended,
-            failures: state.failures.len(),
+            ended: left.ran.len(),
+            failures: left.failures.len(),
         }
     }
 
     /// Has all workers stop after the schedule that they run.
     pub(super) fn stop(&self) {
-        self.state().stopped = true;
+        self.left().stopped = true;
         self.changed.notify_all();
     }
 
     pub(super) fn into_exploration(self) -> Exploration {
-        let mut state = (self.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
-        let key = |(preemptions, run): &(usize, Run)| (*preemptions, run.schedule().to_owned());
-        state.failures.sort_by_key(key);
-        let failures = state.failures.into_iter().map(|(_, run)| run).collect();
-        Exploration::new(state.ended, !state.cut, failures)
+        let mut left = (self.state.into_inner()).unwrap_or_else(PoisonError::into_inner);
+        let key = |(preemptions, run): &(usize, Run)| {
+            (run.steps.len(), *preemptions, run.schedule().to_owned())
+        };
+        left.failures.sort_by_key(key);
+        let failures = left.failures.into_iter().map(|(_, run)| run).collect();
+        let outcomes: BTreeSet<String> = left.ends.into_iter().collect();
+        left.ran.sort();
+        Exploration::new(
+            !left.cut,
+            failures,
+            outcomes.into_iter().collect(),
+            left.ran,
+        )
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn left(&self) -> MutexGuard<'_, Left> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How often a session is interrupted that goes on later.
+fn preemptions(run: &Run) -> usize {
+    let steps = run.steps.iter().enumerate();
+    let preempts = steps.filter(|(at, step)| {
+        let next = run.steps.get(at + 1);
+        next.is_some_and(|next| next.session != step.session)
+            && run.steps[at + 1..]
+                .iter()
+                .any(|later| later.session == step.session)
+    });
+    preempts.count()
 }
 
 /// How many schedules have been run, and how many of them have problems.

@@ -1,41 +1,53 @@
 use std::error::Error;
-use std::mem;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread::Scope;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
-use diesel::result::Error as DieselError;
-use diesel_locks::{Condition, LockError, condition};
 
+use super::end::End;
+use super::ends;
 use super::error::ExplorerError;
-use super::position::{Position, guarded, job, lock};
-use super::program::{Connect, Prepare, Program, full_name};
-use super::report::{Problem, Run, SessionEnd};
+use super::model::Knowledge;
+use super::program::{Connect, Prepare, Program};
+use super::ran::{Ran, lock};
+use super::report::{Problem, SessionEnd};
+use super::run::Steering;
 use super::schedule::Schedule;
-use crate::chain::{chain, words};
-use crate::sessions::{Execution, LET_GO, Pending, Session, SessionError, StepError, Until};
-use crate::transcript::Transcript;
-
-type BoxError = Box<dyn Error + Send + Sync>;
+use super::session::SessionKind;
+use super::steps::StepResult;
+use super::verdict;
+use super::worker::Worker;
+use crate::chain::words;
+use crate::panics;
+use crate::sessions::{Execution, LET_GO, SessionError};
 
 /// The connections of one database, which run one schedule after the other.
-pub(super) struct Runner<'a, 'e, C, S> {
-    program: &'a Program<'e, C, S>,
-    connect: &'a Connect<'e, C>,
+pub(super) struct Runner<'r, 's, 'env, C> {
+    program: &'r Program<'r, C>,
+    connect: &'r Connect<'r, C>,
+    scope: &'s Scope<'s, 'env>,
+    knowledge: &'r Mutex<Knowledge>,
     control: C,
+    scout: C,
     execution: Arc<Execution>,
-    sessions: Vec<Session<C>>,
+    workers: Vec<Worker<'r, C>>,
 }
 
-impl<'a, 'e, C, S> Runner<'a, 'e, C, S>
+/// How often a schedule is run again in which a deadlock was found late.
+const ATTEMPTS: usize = 5;
+
+impl<'r, 's, 'env, C> Runner<'r, 's, 'env, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
-    S: Default + Send + 'static,
+    'r: 's,
 {
     pub(super) fn open(
-        program: &'a Program<'e, C, S>,
-        connect: &'a Connect<'e, C>,
+        program: &'r Program<'r, C>,
+        connect: &'r Connect<'r, C>,
+        scope: &'s Scope<'s, 'env>,
+        knowledge: &'r Mutex<Knowledge>,
     ) -> Result<Self, ExplorerError> {
         let connect_as = |session: &str| {
             connect().map_err(|source| SessionError::Connect {
@@ -44,201 +56,161 @@ where
             })
         };
         let control = connect_as("control")?;
+        let mut scout = connect_as("scout")?;
+        // What it asks is not worth waiting for.
+        let patience = scout.batch_execute("SET lock_timeout = '200ms'");
+        patience.map_err(SessionError::Observe)?;
         let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
-        let mut sessions = Vec::new();
-        for (name, _) in &program.sessions {
-            sessions.push(Session::open(&execution, name, connect_as(name)?)?);
+        let mut workers = Vec::new();
+        for session in &program.sessions {
+            workers.push(Worker::open(scope, &execution, session, connect)?);
         }
         Ok(Self {
             program,
             connect,
+            scope,
+            knowledge,
             control,
+            scout,
             execution,
-            sessions,
+            workers,
         })
     }
 
     /// Runs one schedule, and leaves the sessions as they were.
-    pub(super) fn run(&mut self, schedule: &mut Schedule) -> Result<Run, ExplorerError> {
+    ///
+    /// On a machine that is busy, a session may look for a deadlock so late that another one is in
+    /// the circle by then. That is another run than the one that was asked for, which is run again.
+    pub(super) fn run(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
+        let mut ran = self.run_once(schedule.clone())?;
+        for _ in 0..ATTEMPTS {
+            if !ran.is_late {
+                break;
+            }
+            ran = self.run_once(schedule.clone())?;
+        }
+        ran.is_chosen |= ran.is_late;
+        Ok(ran)
+    }
+
+    fn run_once(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
+        // What an invariant or a setup has left open or locked is in nobody's way.
+        self.let_go();
         prepare("setup", &self.program.setup, &mut self.control)?;
+        self.let_go();
+        let looked = lock(self.knowledge).shapes.look(&mut self.scout);
+        looked.map_err(SessionError::Observe)?;
         let ran = panic::catch_unwind(AssertUnwindSafe(|| self.execute(schedule)));
         prepare("teardown", &self.program.teardown, &mut self.control)?;
         ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
+    fn let_go(&mut self) {
+        // On a connection that is lost there is nothing to let go of; what follows says so.
+        let _ = self.control.batch_execute(LET_GO);
+    }
+
     /// Does the steps, and looks at the invariants.
-    fn execute(&mut self, schedule: &mut Schedule) -> Result<Run, ExplorerError> {
+    fn execute(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
         self.execution.begin(self.program.timeout);
-        let mut positions: Vec<Position<S>> =
-            self.sessions.iter().map(|_| Position::new()).collect();
-        let mut run = Run {
-            schedule: String::new(),
-            problems: Vec::new(),
-            transcript: Transcript::default(),
-        };
-        let ended = self.take_steps(schedule, &mut positions, &mut run);
-        if ended.is_err() {
+        let mut steering = Steering::new(
+            self.program,
+            self.knowledge,
+            &self.execution,
+            &self.workers,
+            &mut self.scout,
+            schedule,
+        );
+        let taken = steering.take_steps();
+        let (mut ran, ended) = steering.into_ran();
+        if taken.is_err() {
             // What they hold is in the way of the teardown.
-            self.sessions.clear();
+            self.workers.clear();
         }
-        let ended = ended?;
-        run.transcript = self.execution.transcript();
-        let reset = ended && self.reset();
+        taken?;
+        ran.run.transcript = self.execution.transcript();
+        let mut is_reset = ended;
         if ended {
-            self.check(positions, &mut run);
+            let ends: Vec<End> = (self.workers.iter())
+                .map(|worker| worker.gate.take_end().unwrap_or_default())
+                .collect();
+            is_reset = self.reset() && ran.crashed.is_none();
+            self.check(ends, &mut ran)?;
         }
-        if !reset {
-            self.sessions.clear();
-            *self = Self::open(self.program, self.connect)?;
+        if !is_reset {
+            self.workers.clear();
+            *self = Self::open(self.program, self.connect, self.scope, self.knowledge)?;
         }
-        Ok(run)
-    }
-
-    /// Does the steps in the order of the schedule, and says whether all sessions came to an end.
-    fn take_steps(
-        &self,
-        schedule: &mut Schedule,
-        positions: &mut [Position<S>],
-        run: &mut Run,
-    ) -> Result<bool, ExplorerError> {
-        loop {
-            if !self.settle(Until::Settled, positions, run)? {
-                return Ok(false);
-            }
-            if self.execution.is_deadlocked() {
-                // What others do meanwhile would depend on how soon the server ends it.
-                if !self.settle(Until::OneEnded, positions, run)? {
-                    return Ok(false);
-                }
-                continue;
-            }
-            let can_go_on = |&session: &usize| {
-                let (position, (_, steps)) = (&positions[session], &self.program.sessions[session]);
-                position.pending.is_none() && !position.failed && position.next < steps.len()
-            };
-            let enabled: Vec<usize> = (0..positions.len()).filter(can_go_on).collect();
-            if !enabled.is_empty() {
-                let session = schedule.choose(&enabled);
-                self.launch(session, &mut positions[session], run);
-            } else if positions.iter().all(|position| position.pending.is_none()) {
-                return Ok(true);
-            } else if !self.settle(Until::OneEnded, positions, run)? {
-                // They waited for what ends by itself, and one has hung.
-                return Ok(false);
-            }
-        }
-    }
-
-    fn launch(&self, session: usize, position: &mut Position<S>, run: &mut Run) {
-        let (name, steps) = &self.program.sessions[session];
-        let (label, step) = &steps[position.next];
-        position.next += 1;
-        let full_name = full_name(name, label);
-        if !run.schedule.is_empty() {
-            run.schedule.push(' ');
-        }
-        run.schedule.push_str(&full_name);
-        let job = job(Arc::clone(step), Arc::clone(&position.state));
-        position.pending = Some((full_name, self.sessions[session].start(label, job)));
-    }
-
-    /// Waits for the steps that are under way, takes note of those that have ended, and says
-    /// whether none has hung.
-    fn settle(
-        &self,
-        until: Until,
-        positions: &mut [Position<S>],
-        run: &mut Run,
-    ) -> Result<bool, ExplorerError> {
-        let is_busy = |&session: &usize| positions[session].pending.is_some();
-        let busy: Vec<usize> = (0..positions.len()).filter(is_busy).collect();
-        match self.execution.wait(&busy, until) {
-            Err(SessionError::Step {
-                session,
-                step,
-                problem,
-                ..
-            }) => {
-                let step = full_name(&session, &step);
-                run.problems.push(Problem::Broken { step, problem });
-                return Ok(false);
-            }
-            waited => waited?,
-        }
-        for session in busy {
-            let position = &mut positions[session];
-            let ended = position
-                .pending
-                .take_if(|(_, pending)| pending.is_finished());
-            if let Some((step, pending)) = ended {
-                let problem = self.problem(step, pending.join(), &mut position.failed)?;
-                run.problems.extend(problem);
-            }
-        }
-        Ok(true)
-    }
-
-    /// What is wrong with how a step ended, and whether it failed.
-    fn problem(
-        &self,
-        step: String,
-        ended: Result<(), StepError<BoxError>>,
-        failed: &mut bool,
-    ) -> Result<Option<Problem>, ExplorerError> {
-        *failed = ended.is_err();
-        let error = match ended {
-            Ok(()) => return Ok(None),
-            Err(StepError::Broken(SessionError::Step { problem, .. })) => {
-                return Ok(Some(Problem::Broken { step, problem }));
-            }
-            Err(StepError::Broken(error)) => return Err(error.into()),
-            Err(StepError::Failed(error)) => match error.downcast::<DieselError>() {
-                Ok(error) => LockError::from(*error).into(),
-                Err(error) => error,
-            },
-        };
-        let allowed = |error: &LockError| (self.program.allowed)(error);
-        let known = chain(&*error).find_map(|error| error.downcast_ref());
-        if known.is_some_and(allowed) {
-            return Ok(None);
-        }
-        Ok(Some(
-            match condition(&*error) == Some(Condition::Deadlock) {
-                true => Problem::Deadlock { step, error },
-                false => Problem::Failed { step, error },
-            },
-        ))
+        Ok(ran)
     }
 
     /// Has every session let go of what it has, and says whether it is fit for the next schedule.
     fn reset(&self) -> bool {
-        let let_go = |conn: &mut C| conn.batch_execute(LET_GO);
-        let pending: Vec<_> = (self.sessions.iter())
-            .map(|session| session.start("reset", let_go))
-            .collect();
-        let reset: Vec<_> = pending.into_iter().map(Pending::join).collect();
-        reset.iter().all(Result::is_ok)
+        let resets: Vec<_> = self.workers.iter().map(Worker::reset).collect();
+        let reset: Vec<bool> = resets.into_iter().map(|reset| reset()).collect();
+        reset.into_iter().all(|is_fit| is_fit)
     }
 
-    /// Looks at the invariants.
-    fn check(&mut self, positions: Vec<Position<S>>, run: &mut Run) {
-        let sessions = positions.into_iter().zip(&self.program.sessions);
-        let ends: Vec<_> = sessions
-            .map(|(position, (name, _))| SessionEnd {
-                name: name.clone(),
-                state: mem::take(&mut *lock(&position.state)),
-                failed: position.failed,
-            })
-            .collect();
+    /// Looks at how it has ended, and at the invariants.
+    fn check(&mut self, ends: Vec<End>, ran: &mut Ran) -> Result<(), ExplorerError> {
+        let only: Vec<usize> = (0..ends.len()).filter(|&at| ran.takes_part(at)).collect();
+        let mut session_ends = Vec::new();
+        for (session, end) in ends.into_iter().enumerate() {
+            let known = &self.program.sessions[session];
+            if known.kind == SessionKind::Call
+                && only.contains(&session)
+                && end.panic.is_none()
+                && !self.workers[session].gate.has_sent()
+            {
+                return Err(ExplorerError::Unseen {
+                    session: known.name.clone(),
+                });
+            }
+            let cause = self.workers[session].gate.take_last_error();
+            let result = verdict::result(&end, cause.as_ref());
+            let has_failed = end.has_failed;
+            let mut end = end;
+            let state = end.state.take();
+            if only.contains(&session) {
+                ran.ending.results.push((known.name.clone(), result));
+                let step = ran.run.last_step(session);
+                let verdict = verdict::verdict(self.program, step, end, cause);
+                ran.excused.extend(verdict.is_excused.then_some(session));
+                ran.run.problems.extend(verdict.problem);
+            } else {
+                ran.ending.results.push((known.name.clone(), String::new()));
+            }
+            session_ends.push(SessionEnd {
+                name: known.name.clone(),
+                failed: has_failed,
+                state,
+            });
+        }
+        let tables = {
+            let knowledge = lock(self.knowledge);
+            ends::tables(&mut self.control, &knowledge.shapes, &self.program.ignored)
+        };
+        match tables {
+            Ok((tables, compared)) => {
+                ran.ending.tables = tables;
+                ran.ending.compared = compared;
+            }
+            // Tables that can't be read are as good as none.
+            Err(error) => ran.ending.tables = format!("{error}\n"),
+        }
+        if only.len() < self.program.sessions.len() {
+            return Ok(());
+        }
         for (name, holds) in &self.program.invariants {
-            let reason = match guarded(|| holds(&mut self.control, &ends)) {
+            let reason = match guarded(|| holds(&mut self.control, &session_ends)) {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(error) => Some(words(&*error)),
             };
             let name = name.clone();
-            run.problems.push(Problem::Invariant { name, reason });
+            ran.run.problems.push(Problem::Invariant { name, reason });
         }
+        Ok(())
     }
 }
 
@@ -254,5 +226,13 @@ fn prepare<C>(
     guarded(|| prepare(conn)).map_err(|source| ExplorerError::Prepare {
         what: what.to_owned(),
         source,
+    })
+}
+
+/// Makes an error of a panic.
+fn guarded<T>(work: impl FnOnce() -> StepResult<T>) -> StepResult<T> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let message: Box<dyn Error + Send + Sync> = panics::message(&*payload).into();
+        Err(message)
     })
 }

@@ -204,6 +204,11 @@ impl Execution {
         self.state().is_deadlocked()
     }
 
+    /// Whether the time is over.
+    pub(crate) fn is_late(&self) -> bool {
+        self.state().is_late()
+    }
+
     /// What became of the step of this number, if it was stopped because the time was over.
     pub(crate) fn given_up(&self, session: usize, serial: u64) -> Option<StepProblem> {
         match &self.state().tasks[session].given_up {

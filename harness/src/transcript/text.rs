@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::events::Transcript;
 use super::rows::{Bar, COLUMN, Row, rows};
-use super::words::wrapped;
+use super::words::{self, padded, wrapped};
 
 /// The least width of the times.
 const TIME: usize = 8;
@@ -58,7 +58,7 @@ impl Line {
             let mut line = format!("{time:>0$}", widths.time);
             for (cell, width) in self.cells.iter().zip(&widths.columns) {
                 let text = cell.get(number).map_or("", String::as_str);
-                line += &format!(" │ {text:<width$}");
+                line += &format!(" │ {}", padded(text, *width));
             }
             let separator = if number == 0 { "" } else { "\n" };
             write!(f, "{separator}{}", line.trim_end())?;
@@ -74,7 +74,7 @@ fn own_cell(row: &Row) -> Vec<String> {
         Bar::Ends => ("┗ ", "  "),
         Bar::Absent => ("", ""),
     };
-    let room = COLUMN - first.chars().count();
+    let room = COLUMN - words::width(first);
     let head = wrapped(&row.head, room).into_iter();
     let details = row
         .details
@@ -100,7 +100,7 @@ fn widths(header: &Line, body: &[Line]) -> Widths {
     for line in body.iter().chain([header]) {
         widths.time = widths.time.max(line.time.chars().count());
         for (width, cell) in widths.columns.iter_mut().zip(&line.cells) {
-            let widest = cell.iter().map(|text| text.chars().count()).max();
+            let widest = cell.iter().map(|text| words::width(text)).max();
             *width = (*width).max(widest.unwrap_or(0));
         }
     }

@@ -16,22 +16,58 @@ pub(super) fn shown_name(name: &str) -> String {
     }
 }
 
-/// At most `width` characters of the text, the last of them an ellipsis if there are more.
-pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+/// How many columns of a terminal the text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+/// Two for the scripts and signs of East Asia and for pictures, none for what is put on the
+/// character before.
+fn width_of(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f | 0x20d0..=0x20ff => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    }
+}
+
+/// The text, and spaces up to this width.
+pub(super) fn padded(text: &str, to: usize) -> String {
+    format!("{text}{}", " ".repeat(to.saturating_sub(width(text))))
+}
+
+/// At most `limit` columns of the text, the last of them an ellipsis if there are more.
+pub(super) fn cut(text: &str, limit: usize) -> String {
+    if width(text) <= limit {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut room = limit.saturating_sub(1);
+    let fits = |c: &char| match room.checked_sub(width_of(*c)) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    let kept: String = text.chars().take_while(fits).collect();
     format!("{}…", kept.trim_end())
 }
 
-/// The text in lines of at most `width` characters, broken at spaces where that is possible.
-pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+/// The text in lines of at most `width` columns, broken at spaces where that is possible.
+pub(super) fn wrapped(text: &str, limit: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
-    let mut room = width;
+    let mut room = limit;
     for word in text.split(' ') {
-        let length = word.chars().count();
+        let length = width(word);
         if line.is_empty() {
             // Nothing to keep apart from.
         } else if length < room {
@@ -39,15 +75,15 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
             room -= 1;
         } else {
             lines.push(std::mem::take(&mut line));
-            room = width;
+            room = limit;
         }
         for c in word.chars() {
-            if room == 0 {
+            if room < width_of(c) {
                 lines.push(std::mem::take(&mut line));
-                room = width;
+                room = limit;
             }
             line.push(if c == GLUE { ' ' } else { c });
-            room -= 1;
+            room = room.saturating_sub(width_of(c));
         }
     }
     lines.push(line);
@@ -69,6 +105,15 @@ mod tests {
     #[test]
     fn white_space_is_single_and_control_characters_are_replaced() {
         assert_eq!(squeezed(" a\n\t b\u{1b}[1m\0 "), "a b\u{fffd}[1m\u{fffd}");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_marks_none() {
+        assert_eq!(width("a漢字😀"), 7);
+        assert_eq!(width("e\u{301}"), 1);
+        assert_eq!(wrapped("漢字 漢字漢", 5), ["漢字", "漢字", "漢"]);
+        assert_eq!(cut("漢字漢字", 6), "漢字…");
+        assert_eq!(padded("漢", 4), "漢  ");
     }
 
     #[test]

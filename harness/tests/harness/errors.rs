@@ -86,8 +86,8 @@ fn an_error_of_a_step_is_told_with_its_sources_wherever_it_is_told() {
 #[parallel]
 fn a_cause_can_be_asked_for_through_the_errors_of_the_harness() {
     let database = database();
-    let explored = Explorer::<PgConnection, ()>::new(|| PgConnection::establish(database.url()))
-        .session("only", Steps::new())
+    let explored = Explorer::<PgConnection>::new(|| PgConnection::establish(database.url()))
+        .session("only", Steps::<_, ()>::new())
         .setup(|_| Err("no tables".into()))
         .explore();
     let error = HarnessError::from(explored.unwrap_err());

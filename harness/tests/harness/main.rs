@@ -10,8 +10,15 @@ mod contention {
 mod errors;
 mod explorer {
     mod anomalies;
+    mod applications;
+    mod calls;
+    mod code;
+    mod crashes;
     mod failures;
     mod fixture;
+    mod hermitage;
+    mod random;
+    mod report;
     mod schedules;
 }
 mod isolation;

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, TableLockMode};
 use diesel_locks_harness::{
-    Contention, Explorer, IsolationLevel, LockAttempt, Scenario, Session, Spec, StepResult, Steps,
-    assert_conflicts, attempt_acquiring_lock_in_separate_transactions, begin, begin_at, commit,
-    conflict_matrix, rollback,
+    Contention, Explorer, ExplorerError, IsolationLevel, LockAttempt, Scenario, Session, Spec,
+    StepResult, Steps, assert_conflicts, attempt_acquiring_lock_in_separate_transactions, begin,
+    begin_at, commit, conflict_matrix, rollback,
 };
 
 use super::{LONG, Tour};
@@ -188,6 +188,21 @@ fn explorer(tour: &Tour) {
         let failure = explored.failures().first().unwrap();
         let again = explorer.replay(failure.schedule()).unwrap();
         assert!(!again.problems().is_empty());
+    }
+    let code = |conn: &mut PgConnection| -> QueryResult<()> {
+        conn.transaction(|conn| lock_rows(conn).map(drop).map_err(|_| diesel::NotFound))
+    };
+    let explorer = Explorer::new(|| tour.try_connect())
+        .code("first", code)
+        .code("second", code)
+        .crashes()
+        .max_schedules(12);
+    assert!(explorer.explore().unwrap().schedules() > 2);
+    let call = || code(&mut PgConnection::establish(tour.url).unwrap());
+    match explorer.call("third", call).explore() {
+        Ok(explored) => assert!(explored.schedules() > 6),
+        // The test has set its own default.
+        Err(error) => assert!(matches!(error, ExplorerError::Instrumentation), "{error}"),
     }
 }
 

@@ -83,6 +83,15 @@ impl Execution {
         Ok(())
     }
 
+    /// Whether each of these sessions has ended its step, or is seen to wait.
+    pub(crate) fn do_all_wait(&self, sessions: &[usize]) -> Result<bool, SessionError> {
+        let state = self.state();
+        let running = state.running(sessions);
+        let is_early = Instant::now() < state.first_look(&running);
+        drop(state);
+        Ok(running.is_empty() || (!is_early && self.all_wait(&running)?))
+    }
+
     /// Whether all of these steps wait for sessions of the test, and will until another step
     /// changes that.
     fn all_wait(&self, running: &[usize]) -> Result<bool, SessionError> {
@@ -181,6 +190,22 @@ impl Execution {
             }
         }
         idle
+    }
+
+    /// Has the server end the session, and waits until it has let go of what it had.
+    pub(crate) fn cut(&self, session: usize) {
+        let pid = self.state().tasks[session].pid;
+        let deadline = Instant::now() + GRACE;
+        // Where the server can't be reached, there is nothing to be cut.
+        let mut is_there = self
+            .observe(|observer| observer.stop(pid, Stop::Terminate))
+            .is_ok();
+        while is_there && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(200));
+            is_there = self
+                .observe(|observer| observer.is_there(pid))
+                .unwrap_or(false);
+        }
     }
 
     /// Waits for the session's thread to end, and says whether it has.

@@ -16,7 +16,7 @@ use crate::support::{connections, database, eventually};
 #[parallel]
 fn an_error_that_is_not_allowed_ends_its_session_and_is_a_problem() {
     let database = database();
-    let explorer = explorer::<()>(&database)
+    let explorer = explorer(&database)
         .session(
             "first",
             Steps::transaction(IsolationLevel::ReadCommitted)
@@ -64,7 +64,7 @@ fn a_session_that_fails_is_in_nobodys_way() {
 #[parallel]
 fn a_step_that_panics_and_an_invariant_that_does_are_problems() {
     let database = database();
-    let explorer = explorer::<()>(&database)
+    let explorer = explorer(&database)
         .session(
             "first",
             Steps::new().step("panic", |_, ()| panic!("in the step")),
@@ -90,7 +90,7 @@ fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
     let database = database();
     let hangs = AtomicUsize::new(0);
     let hangs: &'static AtomicUsize = Box::leak(Box::new(hangs));
-    let exploration = explorer::<()>(&database)
+    let exploration = explorer(&database)
         .timeout(Duration::from_millis(500))
         .session(
             "first",
@@ -125,7 +125,7 @@ fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
 fn a_connection_that_is_killed_is_a_problem_and_the_next_schedule_goes_well() {
     let database = database();
     let kills: &'static AtomicUsize = Box::leak(Box::default());
-    let exploration = explorer::<()>(&database)
+    let exploration = explorer(&database)
         .session(
             "first",
             Steps::new().step("kill", |conn, ()| {
@@ -181,7 +181,7 @@ fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
     }
     impl std::error::Error for Bad {}
     let database = database();
-    let run = explorer::<()>(&database)
+    let run = explorer(&database)
         .session("first", Steps::new().step("fail", |_, ()| Err(Bad.into())))
         .replay("")
         .unwrap();
@@ -189,5 +189,49 @@ fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
         matches!(run.problems(), [Problem::Broken { problem: StepProblem::Panicked { message }, .. }]
             if message == "can't be shown"),
         "{run}"
+    );
+}
+
+#[test]
+#[parallel]
+fn a_lock_that_a_session_has_left_is_told_at_once() {
+    let database = database();
+    let lock =
+        |conn: &mut PgConnection| diesel::sql_query("SELECT pg_advisory_lock(7)").execute(conn);
+    let begun = std::time::Instant::now();
+    let exploration = explorer(&database)
+        .code("ada", lock)
+        .code("bob", lock)
+        .explore()
+        .unwrap();
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    for run in exploration.failures() {
+        assert!(
+            matches!(run.problems(), [Problem::Stuck { blocked, .. }] if blocked.by().len() == 1),
+            "{run}"
+        );
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+#[parallel]
+fn code_that_leaves_a_transaction_open_is_in_nobodys_way() {
+    let database = database();
+    let leaves = |conn: &mut PgConnection| {
+        diesel::connection::SimpleConnection::batch_execute(conn, "BEGIN")?;
+        diesel::sql_query("UPDATE accounts SET balance = 1 WHERE id = 1").execute(conn)
+    };
+    let run = explorer(&database)
+        .timeout(Duration::from_secs(5))
+        .code("ada", leaves)
+        .code("bob", |conn| set_balance(conn, 1, 2))
+        .explore()
+        .unwrap();
+    run.assert_passed();
+    assert!(
+        run.list().iter().any(|run| run.contains("ada.rollback")),
+        "{:?}",
+        run.list()
     );
 }

@@ -18,9 +18,7 @@ pub(super) fn set_balance(conn: &mut PgConnection, id: i32, balance: i64) -> Ste
     Ok(())
 }
 
-pub(super) fn explorer<'e, S: Default + Send + 'static>(
-    database: &'e TestDatabase,
-) -> Explorer<'e, PgConnection, S> {
+pub(super) fn explorer<'e>(database: &'e TestDatabase) -> Explorer<'e, PgConnection> {
     Explorer::new(|| PgConnection::establish(database.url())).setup(|conn| {
         diesel::update(accounts::table)
             .set(accounts::balance.eq(100))
@@ -63,7 +61,7 @@ pub(super) fn withdrawal(level: IsolationLevel, from: i32) -> Steps<PgConnection
 pub(super) fn write_skew(
     database: &TestDatabase,
     level: IsolationLevel,
-) -> Explorer<'_, PgConnection, i64> {
+) -> Explorer<'_, PgConnection> {
     explorer(database)
         .session("first", withdrawal(level, 1))
         .session("second", withdrawal(level, 2))
@@ -71,7 +69,7 @@ pub(super) fn write_skew(
         .allow_errors(LockError::is_retryable)
 }
 
-pub(super) fn schedules(explorer: &Explorer<'_, PgConnection, i64>) -> Vec<String> {
+pub(super) fn schedules(explorer: &Explorer<'_, PgConnection>) -> Vec<String> {
     let exploration = explorer.explore().unwrap();
     let failures = exploration.failures().iter();
     failures.map(|run| run.schedule().to_owned()).collect()

@@ -1,0 +1,131 @@
+//! How a run has ended: what its sessions returned, and what is in the tables.
+
+use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::sql_types::Text;
+use diesel::{QueryResult, RunQueryDsl};
+
+use super::footprint::Shapes;
+
+/// The end of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// What each session returned.
+    pub(super) results: Vec<(String, String)>,
+    /// What is in the tables.
+    pub(super) tables: String,
+    /// The same, without what may differ.
+    pub(super) compared: String,
+}
+
+impl Ending {
+    /// In words, the same for the same end.
+    pub(super) fn text(&self) -> String {
+        let results = self.results.iter();
+        let results = results.map(|(name, result)| format!("{name}: {result}\n"));
+        format!("{}{}", results.collect::<String>(), self.tables)
+    }
+
+    /// What must be the same as in some serial order, of these sessions.
+    pub(super) fn compared(&self, sessions: &[usize]) -> String {
+        let results = sessions
+            .iter()
+            .filter_map(|&session| self.results.get(session));
+        let results = results.map(|(name, result)| format!("{name}: {result}\n"));
+        format!("{}{}", results.collect::<String>(), self.compared)
+    }
+}
+
+/// What is in the tables, in full and without what may differ. One round trip.
+pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
+    conn: &mut C,
+    shapes: &Shapes,
+    ignored: &[String],
+) -> QueryResult<(String, String)> {
+    let Some(catalog) = shapes.catalog() else {
+        return Ok(Default::default());
+    };
+    let mut tables: Vec<_> = (catalog.relations.iter())
+        .filter(|(name, relation)| {
+            relation.kind == "r" && !name.ends_with(".__diesel_schema_migrations")
+        })
+        .collect();
+    tables.sort_by_key(|(name, _)| *name);
+    let queries: Vec<String> = (tables.into_iter())
+        .map(|(name, relation)| {
+            let short = name.rsplit('.').next().unwrap_or(name);
+            let own = ignored.iter().filter_map(|ignored| {
+                let (table, column) = ignored.rsplit_once('.')?;
+                (table == short || table == name).then_some(column)
+            });
+            let mut left_out: Vec<&str> = own.collect();
+            left_out.extend(relation.numbered.iter().map(String::as_str));
+            for parent in &relation.references {
+                let numbered = catalog.relations.get(&parent.table);
+                if numbered.is_some_and(|parent| !parent.numbered.is_empty()) {
+                    left_out.extend(parent.columns.iter().map(String::as_str));
+                }
+            }
+            let left_out: Vec<String> = left_out.iter().map(|column| literal(column)).collect();
+            let row = "pg_catalog.to_jsonb(t)";
+            let compared = format!(
+                "({row} OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[])",
+                left_out.join(", ")
+            );
+            let all = |row: &str| {
+                format!(
+                    "coalesce(pg_catalog.string_agg({row}::pg_catalog.text, pg_catalog.chr(1)), '')"
+                )
+            };
+            format!(
+                "SELECT {}, {}, {} FROM {name} AS t",
+                literal(short),
+                all(row),
+                all(&compared)
+            )
+        })
+        .collect();
+    if queries.is_empty() {
+        return Ok(Default::default());
+    }
+    let rows: Vec<(String, String, String)> =
+        sql::<(Text, Text, Text)>(&queries.join(" UNION ALL ")).load(conn)?;
+    let shown = |pick: fn(&(String, String, String)) -> &String| {
+        let lines = rows.iter().map(|row| {
+            // No text of JSON has this character.
+            let mut sorted: Vec<&str> = pick(row).split('\u{1}').collect();
+            sorted.sort_unstable();
+            format!("{}: {}\n", row.0, sorted.join(" "))
+        });
+        lines.collect::<String>()
+    };
+    Ok((shown(|row| &row.1), shown(|row| &row.2)))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Without the numbers that are other ones each time: of processes, transactions and tuples.
+pub(super) fn without_numbers(text: &str) -> String {
+    let mut left = text;
+    let mut shown = String::new();
+    const BEFORE: [&str; 4] = ["rocess ", "ransaction ", "tuple (", "PID "];
+    while let Some(at) = BEFORE
+        .iter()
+        .filter_map(|word| Some(left.find(word)? + word.len()))
+        .min()
+    {
+        shown.push_str(&left[..at]);
+        let rest = &left[at..];
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != ',')
+            .unwrap_or(rest.len());
+        if end > 0 {
+            shown.push('_');
+        }
+        left = &rest[end..];
+    }
+    shown + left
+}

@@ -1,0 +1,16 @@
+//! What statements touch, so that two of them that touch nothing in common need not be run in both
+//! orders.
+
+mod advisory;
+mod catalog;
+mod print;
+mod row;
+mod shape;
+mod shapes;
+mod statement;
+mod tokens;
+mod touch;
+
+pub(super) use print::{Footprint, Lock, RowKey, Serializable, Thing, Touch};
+pub(super) use shapes::Shapes;
+pub(super) use statement::{Kind, Statement};

@@ -1,0 +1,279 @@
+//! The row that a statement is about.
+
+use super::catalog::{Catalog, Relation};
+use super::print::{RowKey, Strength};
+use super::shape::Shape;
+use super::statement::Statement;
+use super::tokens::Token;
+
+pub(super) struct Row {
+    pub(super) key: RowKey,
+    /// Whether the key is all that the statement asks of the row.
+    pub(super) is_whole: bool,
+}
+
+/// The row that a statement is about, if it is about one by its primary key.
+pub(super) fn row(
+    catalog: &Catalog,
+    shape: &Shape,
+    statement: &Statement,
+    tokens: &[Token],
+) -> Option<Row> {
+    let mut named = shape.named.iter();
+    let (table, None) = (named.next()?, named.next()) else {
+        return None;
+    };
+    let relation = catalog.relations.get(table)?;
+    let (column, of_type) = relation.key.as_ref()?;
+    let mut related = relation.references.iter().chain(&relation.referenced_by);
+    if related.any(|reference| reference.table == *table) {
+        return None;
+    }
+    let is_plain = relation.kind == "r" && !relation.has_children && relation.parents.is_empty();
+    let count = |word: &str| tokens.iter().filter(|token| token.is(word)).count();
+    let verbs = ["select", "insert", "update", "delete", "merge"];
+    // The UPDATE of FOR UPDATE and of ON CONFLICT is none.
+    let is_verb = |at: usize| {
+        let before = at.checked_sub(1).map(|before| &tokens[before]);
+        verbs.iter().any(|verb| tokens[at].is(verb))
+            && !before.is_some_and(|before| ["for", "key", "do"].iter().any(|w| before.is(w)))
+    };
+    let is_single = (0..tokens.len()).filter(|&at| is_verb(at)).count() == 1
+        && [
+            "join",
+            "union",
+            "with",
+            "using",
+            "table",
+            "nowait",
+            "skip",
+            "tablesample",
+        ]
+        .iter()
+        .all(|word| count(word) == 0);
+    if !is_plain || !is_single || shape.fires {
+        return None;
+    }
+    let key = |value: String| RowKey {
+        table: table.clone(),
+        column: column.clone(),
+        of_type: of_type.clone(),
+        value,
+    };
+    if tokens.first()?.is("insert") {
+        let value = inserted(relation, column, tokens)?;
+        let value = value_of(value, of_type, statement)?;
+        return Some(Row {
+            key: key(value),
+            is_whole: false,
+        });
+    }
+    let from = tokens.iter().rposition(|token| token.is("where"))?;
+    if tokens[..from].iter().any(|token| token.is("where")) {
+        return None;
+    }
+    let ends = [
+        "order",
+        "limit",
+        "for",
+        "returning",
+        "group",
+        "having",
+        "offset",
+        "fetch",
+        "window",
+    ];
+    let rest = &tokens[from + 1..];
+    let is_end = |token: &Token| ends.iter().any(|end| token.is(end));
+    let to = rest.iter().position(is_end).unwrap_or(rest.len());
+    let conditions = conditions(&rest[..to]);
+    let value = conditions
+        .iter()
+        .find_map(|condition| equal(condition, column))?;
+    let value = value_of(value, of_type, statement)?;
+    let is_update = tokens.first()?.is("update");
+    let sets_key = is_update
+        && shape
+            .locks
+            .iter()
+            .any(|(name, strength)| name == table && *strength == Strength::Update);
+    if sets_key {
+        return None;
+    }
+    // With LIMIT 0, no row is locked.
+    let limit = rest.iter().position(|token| token.is("limit"));
+    let limit = limit.and_then(|at| value_of(rest.get(at + 1)?, "bigint", statement));
+    let is_limited = limit.as_deref() == Some("0") || count("offset") + count("fetch") > 0;
+    Some(Row {
+        key: key(value),
+        is_whole: conditions.len() == 1 && !is_limited,
+    })
+}
+
+/// The value of the key in an INSERT of one row into a table that nothing else makes unique.
+fn inserted<'t>(relation: &Relation, column: &str, tokens: &'t [Token]) -> Option<&'t Token> {
+    if relation.unique.len() != 1 || tokens.iter().any(|token| token.is("select")) {
+        return None;
+    }
+    let open = tokens.iter().position(|token| *token == Token::Sign('('))?;
+    let close = open
+        + tokens[open..]
+            .iter()
+            .position(|token| *token == Token::Sign(')'))?;
+    let names = tokens[open + 1..close].split(|token| *token == Token::Sign(','));
+    let place = names
+        .into_iter()
+        .position(|name| matches!(name, [Token::Word { text, .. }] if text == column))?;
+    let values = tokens.get(close + 1..)?;
+    if !values.first()?.is("values") {
+        return None;
+    }
+    let (mut depth, mut at) = (0, 0);
+    let mut found: Vec<&Token> = Vec::new();
+    for (number, token) in values[1..].iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            Token::Sign(',') if depth == 1 => at += 1,
+            token if at == place && depth > 0 => found.push(token),
+            _ => {}
+        }
+        if depth == 0 {
+            // A second row follows.
+            let more = values.get(number + 2) == Some(&Token::Sign(','));
+            return match found.as_slice() {
+                [value] if !more => Some(value),
+                _ => None,
+            };
+        }
+    }
+    None
+}
+
+/// The parts of a condition that are joined by AND; none if there is an OR.
+fn conditions(tokens: &[Token]) -> Vec<&[Token]> {
+    let mut tokens = tokens;
+    while let [Token::Sign('('), inner @ .., Token::Sign(')')] = tokens {
+        let mut depth = 0;
+        let closes_early = inner.iter().any(|token| {
+            match token {
+                Token::Sign('(') => depth += 1,
+                Token::Sign(')') => depth -= 1,
+                _ => {}
+            }
+            depth < 0
+        });
+        if closes_early {
+            break;
+        }
+        tokens = inner;
+    }
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            token if depth == 0 && (token.is("or") || token.is("not") || token.is("between")) => {
+                return Vec::new();
+            }
+            token if depth == 0 && token.is("and") => {
+                parts.push(&tokens[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if parts.is_empty() {
+        return vec![tokens];
+    }
+    parts.push(&tokens[start..]);
+    parts.into_iter().flat_map(conditions_or_none).collect()
+}
+
+fn conditions_or_none(part: &[Token]) -> Vec<&[Token]> {
+    match conditions(part) {
+        // An OR in it is a condition like any other.
+        parts if parts.is_empty() => vec![part],
+        parts => parts,
+    }
+}
+
+/// The value to which the condition says that the column is equal.
+fn equal<'t>(condition: &'t [Token], column: &str) -> Option<&'t Token> {
+    let at = condition
+        .iter()
+        .position(|token| *token == Token::Sign('='))?;
+    let (left, right) = (&condition[..at], &condition[at + 1..]);
+    let is_column = |side: &[Token]| {
+        let words = side.iter().enumerate().all(|(at, token)| match at % 2 {
+            0 => token.word().is_some(),
+            _ => *token == Token::Sign('.'),
+        });
+        words && side.len() % 2 == 1 && side.last().and_then(Token::word) == Some(column)
+    };
+    match (left, right) {
+        (side, [value]) if is_column(side) => Some(value),
+        ([value], side) if is_column(side) => Some(value),
+        _ => None,
+    }
+}
+
+/// A value in one form for each row, where its type has one.
+pub(super) fn value_of(token: &Token, of_type: &str, statement: &Statement) -> Option<String> {
+    let value = match token {
+        Token::Param(number) => statement.binds.get(number.checked_sub(1)?)?.clone(),
+        Token::Number(number) => number.clone(),
+        Token::Text(text) => format!("{text:?}"),
+        _ => return None,
+    };
+    let value = match value
+        .strip_prefix("Some(")
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
+        Some(inner) => inner.to_owned(),
+        None => value,
+    };
+    match of_type {
+        "integer" | "bigint" | "smallint" => value.parse::<i64>().ok().map(|n| n.to_string()),
+        "text" | "character varying" | "uuid" => {
+            let inner = value.trim_matches('"');
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@ ".contains(c);
+            let quoted = value.len() == inner.len() + 2 || of_type == "uuid";
+            (quoted && !inner.is_empty() && inner.chars().all(is_plain)).then(|| match of_type {
+                "uuid" => inner.to_lowercase(),
+                _ => inner.to_owned(),
+            })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tokens::tokens;
+    use super::*;
+
+    fn conditions_of(sql: &str) -> usize {
+        conditions(&tokens(sql)).len()
+    }
+
+    #[test]
+    fn conditions_are_split_at_and_unless_there_is_an_or() {
+        assert_eq!(conditions_of("((a = 1) AND (b = 2)) AND c"), 3);
+        assert_eq!(conditions_of("(a = 1)"), 1);
+        assert_eq!(conditions_of("(a = 1) OR (b = 2)"), 0);
+        assert_eq!(conditions_of("(a = 1 OR b = 2) AND c"), 2);
+    }
+
+    #[test]
+    fn a_value_has_one_form() {
+        let statement = Statement::parse("x -- binds: [1, \"b\", Some(3)]");
+        let value = |sql: &str, of_type| value_of(&tokens(sql)[0], of_type, &statement);
+        assert_eq!(value("$1", "bigint").as_deref(), Some("1"));
+        assert_eq!(value("$2", "text").as_deref(), Some("b"));
+        assert_eq!(value("$3", "integer").as_deref(), Some("3"));
+        assert_eq!(value("01", "integer").as_deref(), Some("1"));
+        assert_eq!(value("$1", "numeric"), None);
+        assert_eq!(value("$4", "bigint"), None);
+    }
+}

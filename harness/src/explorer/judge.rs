@@ -1,0 +1,108 @@
+//! Whether a run has ended as some serial order does.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use super::ends::Ending;
+use super::error::ExplorerError;
+use super::explain::explain;
+use super::model::Knowledge;
+use super::program::Program;
+use super::ran::{Ran, lock};
+use super::report::Problem;
+use super::runner::Runner;
+use super::schedule::Schedule;
+
+/// The ends of serial orders.
+#[derive(Default)]
+pub(super) struct Serial {
+    /// Of these sessions.
+    ends: Mutex<HashMap<Vec<usize>, Vec<Ending>>>,
+}
+
+impl Serial {
+    /// Takes note of a serial order.
+    pub(super) fn add(&self, ran: &Ran) {
+        let mut sessions = ran.run.only.clone().unwrap_or_default();
+        sessions.sort_unstable();
+        let mut ends = lock(&self.ends);
+        let known = ends.entry(sessions).or_default();
+        if !known.contains(&ran.ending) {
+            known.push(ran.ending.clone());
+        }
+    }
+
+    /// Adds what is wrong with a run, unless something else is wrong with it already.
+    pub(super) fn judge<'r, 's, C>(
+        &self,
+        program: &Program<'r, C>,
+        runner: &mut Runner<'r, 's, '_, C>,
+        knowledge: &Mutex<Knowledge>,
+        ran: &mut Ran,
+    ) -> Result<(), ExplorerError>
+    where
+        C: LoadConnection<Backend = Pg> + Send + 'static,
+        'r: 's,
+    {
+        if !ran.run.problems().is_empty() {
+            return Ok(());
+        }
+        let sessions: Vec<usize> = (0..program.sessions.len())
+            .filter(|session| !ran.excused.contains(session))
+            .collect();
+        // One that was ended may have done all or nothing, and nobody knows what it returned.
+        let answered = |session: &usize| Some(*session) != ran.crashed;
+        let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
+        let end = ran.ending.compared(&answered);
+        let mut shown = BTreeSet::new();
+        for took_part in [&sessions, &answered] {
+            if !lock(&self.ends).contains_key(took_part) {
+                for order in permutations(took_part) {
+                    let serial = runner.run(Schedule::serial(order))?;
+                    self.add(&serial);
+                }
+            }
+            let ends = lock(&self.ends);
+            for serial in ends.get(took_part).into_iter().flatten() {
+                if serial.compared(&answered) == end {
+                    return Ok(());
+                }
+                shown.insert(serial.text());
+            }
+        }
+        let names: Vec<&str> = program
+            .sessions
+            .iter()
+            .map(|session| session.name.as_str())
+            .collect();
+        let (anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
+        ran.run.problems.push(Problem::NotSerializable {
+            anomaly,
+            cycle,
+            ends: [ran.ending.text()].into_iter().chain(shown).collect(),
+        });
+        Ok(())
+    }
+}
+
+/// All orders of some sessions.
+pub(super) fn permutations(sessions: &[usize]) -> Vec<Vec<usize>> {
+    if sessions.is_empty() {
+        return vec![Vec::new()];
+    }
+    let first = |&first: &usize| {
+        let rest: Vec<usize> = sessions
+            .iter()
+            .copied()
+            .filter(|&other| other != first)
+            .collect();
+        permutations(&rest).into_iter().map(move |rest| {
+            let order = [first].into_iter().chain(rest);
+            order.collect()
+        })
+    };
+    sessions.iter().flat_map(first).collect()
+}

@@ -1,0 +1,298 @@
+//! A session's transaction, as its statements tell.
+
+use crate::explorer::footprint::{Footprint, Kind, Lock, Serializable, Shapes, Statement, Thing};
+use crate::sessions::IsolationLevel;
+
+/// What a session has done and holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Local {
+    transaction: Option<Transaction>,
+    /// Advisory locks of the session that it has for certain.
+    session_held: Vec<Lock>,
+    /// Nothing is known of what it does from now on, such as after a `SET`.
+    is_lost: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Transaction {
+    level: IsolationLevel,
+    has_snapshot: bool,
+    /// It has written or locked.
+    is_quiet: bool,
+    /// It has done something of which nothing is known, or has something to be checked at its end.
+    is_unknown: bool,
+    writes: Vec<Thing>,
+    locks: Vec<Lock>,
+    /// Those of the locks that it has for certain.
+    held: Vec<Lock>,
+}
+
+/// What a statement will do, before it is known how it ends.
+#[derive(Debug, Clone)]
+pub(super) struct Foreseen {
+    pub(super) footprint: Footprint,
+    /// The one lock that it may have to wait for, where a wait is as good as coming later.
+    pub(super) waits_for: Option<Lock>,
+    /// Whether what others do from now on is not known either.
+    pub(super) is_lost: bool,
+    after: Local,
+}
+
+impl Local {
+    /// What the session will do with a statement.
+    pub(super) fn foresee(&self, statement: &Statement, shapes: &Shapes) -> Foreseen {
+        let mut local = self.clone();
+        let mut footprint = Footprint::default();
+        let (mut waits_for, mut is_lost) = (None, false);
+        let parts = statement.split();
+        for part in &parts {
+            let mut waits = None;
+            add(
+                &mut footprint,
+                local.part(part, shapes, &mut waits, &mut is_lost),
+            );
+            waits_for = waits;
+        }
+        let waits_for = waits_for.filter(|_| parts.len() == 1);
+        Foreseen {
+            footprint,
+            waits_for,
+            is_lost,
+            after: local,
+        }
+    }
+
+    fn part(
+        &mut self,
+        statement: &Statement,
+        shapes: &Shapes,
+        waits: &mut Option<Lock>,
+        is_lost: &mut bool,
+    ) -> Footprint {
+        match statement.kind() {
+            Kind::Begin(level) => {
+                let level = level.unwrap_or(shapes.default_level());
+                self.transaction
+                    .get_or_insert_with(|| Transaction::new(level));
+                Footprint::default()
+            }
+            Kind::SetLevel(level) => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.level = level;
+                }
+                Footprint::default()
+            }
+            Kind::Savepoint | Kind::Release => Footprint::default(),
+            Kind::RollbackTo => match &mut self.transaction {
+                Some(transaction) => transaction.let_go(),
+                None => Footprint::default(),
+            },
+            Kind::Commit | Kind::Rollback => {
+                let commits = statement.kind() == Kind::Commit;
+                let transaction = self.transaction.take();
+                transaction.map_or_else(Footprint::default, |mut transaction| {
+                    transaction.end(commits)
+                })
+            }
+            Kind::Query => match (shapes.touch(statement), self.is_lost) {
+                (Some(touch), false) => self.query(touch, shapes, waits),
+                _ => self.unknown(),
+            },
+            Kind::Other => {
+                let word = statement.sql.split_whitespace().next().unwrap_or_default();
+                let word = word.trim_end_matches(';').to_lowercase();
+                let is_own = ["set", "reset", "discard"].contains(&word.as_str());
+                self.is_lost |= is_own;
+                // Anything else may have changed what statements mean.
+                const HARMLESS: [&str; 12] = [
+                    "lock", "copy", "show", "explain", "listen", "notify", "analyze", "vacuum",
+                    "fetch", "declare", "close", "truncate",
+                ];
+                *is_lost |= !is_own && !HARMLESS.contains(&word.as_str());
+                self.unknown()
+            }
+        }
+    }
+
+    fn unknown(&mut self) -> Footprint {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.is_unknown = true;
+            transaction.is_quiet = false;
+            transaction.has_snapshot = true;
+        }
+        Footprint::unknown()
+    }
+
+    fn query(
+        &mut self,
+        touch: crate::explorer::footprint::Touch,
+        shapes: &Shapes,
+        waits: &mut Option<Lock>,
+    ) -> Footprint {
+        let mut own = Transaction::new(shapes.default_level());
+        let is_alone = self.transaction.is_none();
+        let transaction = self.transaction.as_mut().unwrap_or(&mut own);
+        let is_first = !std::mem::replace(&mut transaction.has_snapshot, true);
+        transaction.is_quiet &= touch.writes.is_empty()
+            && touch.locks.is_empty()
+            && touch.bumps.is_empty()
+            && touch.session_locks.is_empty();
+        transaction.is_unknown |= touch.is_deferred;
+        let mut footprint = Footprint {
+            serializable: match (transaction.level, transaction.is_quiet) {
+                (IsolationLevel::Serializable, true) => Serializable::Quiet,
+                (IsolationLevel::Serializable, false) => Serializable::Yes,
+                _ => Serializable::No,
+            },
+            ..Footprint::default()
+        };
+        let mut can_come_later = false;
+        match transaction.level {
+            IsolationLevel::ReadCommitted => {
+                let locked = touch.locks.iter().map(|lock| lock.thing.clone());
+                footprint
+                    .sees
+                    .extend(touch.reads.iter().cloned().chain(locked));
+                footprint.sees.extend(touch.writes.iter().cloned());
+                can_come_later = true;
+            }
+            IsolationLevel::RepeatableRead => {
+                footprint.sees_all = is_first;
+                can_come_later = !is_first;
+            }
+            IsolationLevel::Serializable => footprint.sees_all = is_first,
+        }
+        *waits = touch.waits_for.filter(|_| can_come_later);
+        footprint.locks.extend(touch.locks.iter().cloned());
+        footprint.locks.extend(touch.bumps);
+        footprint.locks.extend(touch.session_locks.iter().cloned());
+        footprint.lets_go.extend(touch.unlocks);
+        // An unlock may let go of less than it says.
+        self.session_held.retain(|held| {
+            !footprint
+                .lets_go
+                .iter()
+                .any(|unlocked| unlocked.thing.meets(&held.thing))
+        });
+        if is_alone {
+            footprint.unknown = touch.is_deferred;
+            footprint.publishes.extend(touch.writes);
+            footprint.lets_go.extend(touch.locks);
+        } else if let Some(transaction) = &mut self.transaction {
+            transaction.writes.extend(touch.writes);
+            transaction.locks.extend(touch.locks);
+        }
+        footprint
+    }
+
+    /// The session ends, and its transaction with it.
+    pub(super) fn crash(&self) -> Foreseen {
+        let mut footprint = Footprint::default();
+        if let Some(transaction) = &self.transaction {
+            add(&mut footprint, transaction.clone().let_go());
+        }
+        footprint.unknown |= self.is_lost;
+        footprint.lets_go.extend(self.session_held.iter().cloned());
+        Foreseen {
+            footprint,
+            waits_for: None,
+            is_lost: false,
+            after: Self::default(),
+        }
+    }
+
+    /// What it was about has failed, and it may have lost its locks.
+    pub(super) fn fail(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.held.clear();
+        }
+    }
+
+    /// What the session has, that others would have to wait for.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Lock> {
+        let held = self
+            .transaction
+            .iter()
+            .flat_map(|transaction| &transaction.held);
+        held.chain(&self.session_held)
+    }
+}
+
+impl Foreseen {
+    /// What the session is after the statement, which may have failed, and surely has the lock
+    /// that it might have waited for.
+    pub(super) fn end(mut self, before: &Local, fails: bool, holds: bool) -> (Footprint, Local) {
+        if !fails {
+            if let Some(lock) = self.waits_for.filter(|_| holds) {
+                match &mut self.after.transaction {
+                    Some(transaction) if transaction.locks.contains(&lock) => {
+                        transaction.held.push(lock);
+                    }
+                    _ if self.footprint.lets_go.contains(&lock) => {}
+                    _ => self.after.session_held.push(lock),
+                }
+            }
+            return (self.footprint, self.after);
+        }
+        // Whatever it had is gone, or may be.
+        let mut after = self.after;
+        if let Some(transaction) = &mut after.transaction {
+            add(&mut self.footprint, transaction.let_go());
+        } else if let Some(ended) = &before.transaction {
+            add(&mut self.footprint, ended.clone().let_go());
+        }
+        (self.footprint, after)
+    }
+}
+
+impl Transaction {
+    fn new(level: IsolationLevel) -> Self {
+        Self {
+            level,
+            has_snapshot: false,
+            is_quiet: true,
+            is_unknown: false,
+            writes: Vec::new(),
+            locks: Vec::new(),
+            held: Vec::new(),
+        }
+    }
+
+    /// It may have let go of any of its locks.
+    fn let_go(&mut self) -> Footprint {
+        self.held.clear();
+        Footprint {
+            unknown: self.is_unknown,
+            serializable: self.serializable(),
+            lets_go: self.locks.clone(),
+            ..Footprint::default()
+        }
+    }
+
+    fn end(&mut self, commits: bool) -> Footprint {
+        let mut footprint = self.let_go();
+        if commits {
+            footprint.publishes.append(&mut self.writes);
+        }
+        footprint
+    }
+
+    fn serializable(&self) -> Serializable {
+        match self.level == IsolationLevel::Serializable && self.has_snapshot {
+            true => Serializable::Yes,
+            false => Serializable::No,
+        }
+    }
+}
+
+fn add(to: &mut Footprint, more: Footprint) {
+    to.unknown |= more.unknown;
+    to.sees_all |= more.sees_all;
+    if more.serializable != Serializable::No && to.serializable != Serializable::Yes {
+        to.serializable = more.serializable;
+    }
+    to.sees.extend(more.sees);
+    to.locks.extend(more.locks);
+    to.publishes.extend(more.publishes);
+    to.lets_go.extend(more.lets_go);
+}

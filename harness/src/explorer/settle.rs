@@ -1,0 +1,139 @@
+//! Waits until every session has ended its step or waits.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use diesel::connection::LoadConnection;
+use diesel::pg::Pg;
+
+use super::error::ExplorerError;
+use super::gate;
+use super::program::full_name;
+use super::report::Problem;
+use super::run::Steering;
+use super::session::SessionKind;
+use crate::sessions::{SessionError, Until};
+
+/// How long a session has slept outside of the server when it is taken for waiting.
+const ASLEEP: Duration = Duration::from_millis(10);
+
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_micros(300);
+
+impl<C> Steering<'_, '_, C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    /// Waits until each session has ended its step or waits for one that does nothing, and says
+    /// whether none has hung.
+    pub(super) fn settle_all(&mut self) -> Result<bool, ExplorerError> {
+        let mut before = None;
+        loop {
+            if !self.settle_outside()? {
+                return Ok(false);
+            }
+            let is_inside = |session: &usize| !self.outside.contains(session);
+            let busy: Vec<usize> = self.waiting().into_iter().filter(is_inside).collect();
+            if !self.settle(&busy, Until::Settled)? {
+                return Ok(false);
+            }
+            let is_running = |session: &usize| self.execution.is_running(*session);
+            let running: Vec<usize> = busy.into_iter().filter(is_running).collect();
+            // What others do meanwhile would depend on how soon the server ends it.
+            if self.execution.is_deadlocked() && !self.settle(&running, Until::OneEnded)? {
+                return Ok(false);
+            }
+            let waiting = self.waiting();
+            // One that was seen to wait may have been let go on since.
+            if waiting.is_empty() || before.as_ref() == Some(&waiting) {
+                return Ok(true);
+            }
+            before = Some(waiting);
+        }
+    }
+
+    pub(super) fn waiting(&self) -> Vec<usize> {
+        let is_going = |session: &usize| self.workers[*session].gate.is_going();
+        let takes_part = |session: &usize| {
+            self.schedule
+                .only()
+                .is_none_or(|only| only.contains(session))
+        };
+        (0..self.workers.len())
+            .filter(takes_part)
+            .filter(is_going)
+            .collect()
+    }
+
+    /// Waits until who is about something that is not the server's sleeps, where somebody may be:
+    /// in code that finds its connections itself.
+    fn settle_outside(&mut self) -> Result<bool, ExplorerError> {
+        let has_calls = (self.program.sessions.iter()).any(|known| known.kind == SessionKind::Call);
+        if !has_calls {
+            return Ok(true);
+        }
+        let mut asleep_since = None;
+        self.outside.clear();
+        loop {
+            let busy = self.waiting();
+            let (outside, inside): (Vec<usize>, Vec<usize>) =
+                (busy.iter()).partition(|session| self.workers[**session].gate.is_outside());
+            if outside.is_empty() && inside.is_empty() {
+                return Ok(true);
+            }
+            let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
+            let all_sleep = outside.iter().all(sleeps) && !gate::is_connecting();
+            let now = Instant::now();
+            match all_sleep {
+                true => asleep_since = asleep_since.or(Some(now)),
+                false => asleep_since = None,
+            }
+            let is_long = asleep_since.is_some_and(|since| ASLEEP <= now - since);
+            if outside.is_empty() || is_long {
+                let inside_settled = inside.is_empty() || self.execution.do_all_wait(&inside)?;
+                if inside_settled {
+                    self.outside = outside;
+                    return Ok(true);
+                }
+            }
+            if self.execution.is_late() {
+                return self.settle(&busy, Until::Ended);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits for the steps that are under way, and says whether none has hung.
+    pub(super) fn settle(&mut self, busy: &[usize], until: Until) -> Result<bool, ExplorerError> {
+        if busy.is_empty() {
+            return Ok(true);
+        }
+        match self.execution.wait(busy, until) {
+            Err(SessionError::Step {
+                session,
+                step,
+                problem,
+                ..
+            }) => {
+                let step = full_name(&session, &step);
+                self.ran
+                    .run
+                    .problems
+                    .push(Problem::Broken { step, problem });
+                Ok(false)
+            }
+            waited => {
+                waited?;
+                for &session in busy {
+                    if !self.execution.is_running(session) {
+                        // It is about to say where it stands.
+                        self.workers[session]
+                            .gate
+                            .await_arrival(self.program.timeout);
+                    }
+                }
+                Ok(true)
+            }
+        }
+    }
+}

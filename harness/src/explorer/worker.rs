@@ -1,0 +1,182 @@
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::{self, Scope};
+use std::{mem, ptr};
+
+use crossbeam::channel::{self, Sender};
+use diesel::connection::{
+    Instrumentation, InstrumentationEvent, LoadConnection, TransactionManager,
+};
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::sql_types::{Bool, Integer};
+use diesel::{QueryResult, RunQueryDsl};
+
+use super::gate::{self, Gate, Hook};
+use super::program::Connect;
+use super::session::{SessionBody, SessionKind};
+use super::steps::StepResult;
+use crate::sessions::{Execution, LET_GO, SessionError};
+
+type Job<'e, C> = Box<dyn FnOnce(&mut C) + Send + 'e>;
+
+/// A session's thread, with its connection.
+pub(super) struct Worker<'e, C> {
+    jobs: Option<Sender<Job<'e, C>>>,
+    pub(super) gate: Arc<Gate>,
+    execution: Arc<Execution>,
+    index: usize,
+    /// Its connection looks for a deadlock soon.
+    pub(super) finds_deadlocks: bool,
+}
+
+impl<'e, C> Worker<'e, C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    pub(super) fn open<'s>(
+        scope: &'s Scope<'s, '_>,
+        execution: &Arc<Execution>,
+        session: &SessionBody<'_, C>,
+        connect: &Connect<'_, C>,
+    ) -> Result<Self, SessionError>
+    where
+        'e: 's,
+    {
+        let failed = |source| SessionError::Connect {
+            session: session.name.clone(),
+            source,
+        };
+        let mut conn = connect().map_err(failed)?;
+        let (pid, finds_deadlocks) = prepare(&mut conn).map_err(|error| failed(error.into()))?;
+        hook(&mut conn, connect).map_err(failed)?;
+        let Some(index) = execution.enter(&session.name, pid) else {
+            return Err(SessionError::Duplicate {
+                session: session.name.clone(),
+            });
+        };
+        let holds = session.kind != SessionKind::Steps;
+        let gate = Arc::new(Gate::new(index, execution, holds));
+        let (sender, jobs) = channel::unbounded::<Job<'e, C>>();
+        let leaving = Leaving(Arc::clone(execution), index);
+        thread::Builder::new()
+            // A name that no thread can have is no reason to panic.
+            .name(format!("session {}", session.name.replace('\0', "")))
+            .spawn_scoped(scope, move || {
+                let _leaving = leaving;
+                let mut conn = conn;
+                for job in jobs {
+                    job(&mut conn);
+                }
+                // A connection that is lost has let go.
+                let _ = conn.batch_execute(LET_GO);
+                let _ = conn.batch_execute("RESET deadlock_timeout");
+            })
+            .map_err(SessionError::Thread)?;
+        Ok(Self {
+            jobs: Some(sender),
+            gate,
+            execution: Arc::clone(execution),
+            index,
+            finds_deadlocks: finds_deadlocks && session.kind != SessionKind::Call,
+        })
+    }
+
+    /// Begins what the session does. It stops at its first step.
+    pub(super) fn begin(&self, session: &'e SessionBody<'e, C>) {
+        self.gate.begin();
+        let gate = Arc::clone(&self.gate);
+        self.send(move |conn| {
+            let end = gate::within(&gate, || (session.body)(conn, &gate));
+            gate.end(end);
+        });
+    }
+
+    /// Gives back whatever the session has, and says whether it is fit for the next schedule.
+    pub(super) fn reset(&self) -> impl FnOnce() -> bool + use<C> {
+        let (sender, done) = channel::bounded(1);
+        self.send(move |conn| {
+            let is_reset = conn.batch_execute(LET_GO).is_ok();
+            let status = C::TransactionManager::transaction_manager_status_mut(conn);
+            let is_fit = is_reset && matches!(status.transaction_depth(), Ok(None));
+            // Where nobody wants to know, all is over.
+            let _ = sender.send(is_fit);
+        });
+        move || done.recv().unwrap_or(false)
+    }
+
+    fn send(&self, job: impl FnOnce(&mut C) + Send + 'e) {
+        if let Some(jobs) = &self.jobs {
+            // A thread that is gone is seen by the execution.
+            let _ = jobs.send(Box::new(move |conn| {
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| job(conn)));
+            }));
+        }
+    }
+}
+
+impl<C> Drop for Worker<'_, C> {
+    fn drop(&mut self) {
+        self.gate.crash();
+        if self.execution.is_running(self.index) {
+            self.execution.stop(self.index);
+        }
+        self.jobs = None;
+    }
+}
+
+/// Says that a session has ended, however that comes.
+struct Leaving(Arc<Execution>, usize);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.0.leave(self.1);
+    }
+}
+
+/// Has the server find a deadlock soon, where the role may say so, and returns its process, and
+/// whether it does.
+fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, bool)> {
+    let asked = diesel::select(sql::<(Integer, Bool)>(
+        "pg_catalog.pg_backend_pid(), \
+         pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'",
+    ));
+    let (pid, is_superuser) = asked.get_result(conn)?;
+    if is_superuser {
+        conn.batch_execute("SET deadlock_timeout = '1ms'")?;
+    }
+    Ok((pid, is_superuser))
+}
+
+/// Puts the hook into a connection, before the instrumentation that it has.
+fn hook<C>(conn: &mut C, connect: &Connect<'_, C>) -> StepResult
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    // It can't be taken out. Another connection has one like it.
+    let donor = match has_instrumentation(conn.instrumentation()) {
+        true => Some(Donor(connect()?)),
+        false => None,
+    };
+    diesel_locks::set_instrumentation(conn, Hook(donor));
+    Ok(())
+}
+
+/// Whether there is any. Diesel answers with a part of the connection if there is none, and else
+/// with what is in a box, in which something of no size has no place.
+fn has_instrumentation(instrumentation: &dyn Instrumentation) -> bool {
+    mem::size_of_val(instrumentation) > 0
+        || ptr::from_ref(instrumentation).addr() == mem::align_of_val(instrumentation)
+}
+
+/// A connection that lends its instrumentation.
+struct Donor<C>(C);
+
+impl<C> Instrumentation for Donor<C>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        self.0.instrumentation().on_connection_event(event);
+    }
+}

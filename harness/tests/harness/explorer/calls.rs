@@ -1,0 +1,214 @@
+//! Code that finds its connections itself.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
+use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections, TestDatabase};
+use serial_test::{parallel, serial};
+
+use super::fixture::explorer;
+use crate::support::database;
+use crate::support::schema::accounts;
+
+type PgPool = Pool<ConnectionManager<PgConnection>>;
+
+fn pool(database: &TestDatabase, size: u32) -> PgPool {
+    let manager = ConnectionManager::new(database.url());
+    Pool::builder().max_size(size).build(manager).unwrap()
+}
+
+/// An application's error, which keeps nothing of what Diesel said.
+#[derive(Debug)]
+struct Failed;
+
+fn increment(conn: &mut PgConnection) -> Result<i64, Failed> {
+    let work = |conn: &mut PgConnection| {
+        let account = accounts::table.find(1);
+        let balance: i64 = account.select(accounts::balance).first(conn)?;
+        diesel::update(account)
+            .set(accounts::balance.eq(balance + 1))
+            .execute(conn)?;
+        QueryResult::Ok(balance + 1)
+    };
+    conn.transaction(work).map_err(|_| Failed)
+}
+
+fn pooled(pool: &PgPool) -> Result<i64, Failed> {
+    let mut conn = pool.get().map_err(|_| Failed)?;
+    increment(&mut conn)
+}
+
+#[test]
+#[serial]
+fn a_pool_of_two_loses_an_update_in_the_orders_in_which_code_does() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 2);
+    let explorer = explorer(&database)
+        .call("ada", || pooled(&pool))
+        .call("bob", || pooled(&pool))
+        .serializable();
+    let exploration = explorer.explore().unwrap();
+    assert_eq!(exploration.schedules(), 4, "{:#?}", exploration.list());
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    assert!(exploration.is_complete());
+    let failure = &exploration.failures()[0];
+    assert!(
+        failure
+            .schedule()
+            .starts_with("ada.start ada.begin ada.select:accounts bob.start")
+    );
+    assert_eq!(
+        explorer.replay(failure.schedule()).unwrap().schedule(),
+        failure.schedule()
+    );
+}
+
+#[test]
+#[serial]
+fn a_pool_of_one_leaves_the_serial_orders_and_does_not_hang() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 1);
+    let exploration = explorer(&database)
+        .call("ada", || pooled(&pool))
+        .call("bob", || pooled(&pool))
+        .serializable()
+        .explore()
+        .unwrap();
+    exploration.assert_passed();
+    assert_eq!(exploration.outcomes().len(), 2);
+}
+
+#[test]
+#[serial]
+fn connections_that_are_opened_each_time_are_seen_and_a_mutex_is_waited_for() {
+    let database = database();
+    let mutex = Mutex::new(());
+    let guarded = || {
+        let _guard = mutex.lock().unwrap();
+        increment(&mut PgConnection::establish(database.url()).map_err(|_| Failed)?)
+    };
+    let exploration = explorer(&database)
+        .call("ada", guarded)
+        .call("bob", guarded)
+        .serializable()
+        .explore()
+        .unwrap();
+    exploration.assert_passed();
+}
+
+#[test]
+#[serial]
+fn a_pool_that_was_filled_before_is_refused() {
+    let database = database();
+    let pool = pool(&database, 2);
+    let explorer = explorer(&database).call("ada", || pooled(&pool));
+    let error = explorer.explore().unwrap_err();
+    assert!(
+        matches!(&error, ExplorerError::Unseen { session } if session == "ada"),
+        "{error:?}"
+    );
+}
+
+static EVENTS: AtomicUsize = AtomicUsize::new(0);
+
+fn count() -> Option<Box<dyn Instrumentation>> {
+    Some(Box::new(|event: InstrumentationEvent<'_>| {
+        if matches!(event, InstrumentationEvent::StartQuery { .. }) {
+            EVENTS.fetch_add(1, Ordering::Relaxed);
+        }
+    }))
+}
+
+#[test]
+#[serial]
+fn the_applications_own_default_instrumentation_goes_on_working_when_it_is_told() {
+    let database = database();
+    diesel::connection::set_default_instrumentation(count).unwrap();
+    let increments = || increment(&mut PgConnection::establish(database.url()).unwrap());
+    let hidden = Explorer::new(|| PgConnection::establish(database.url())).call("ada", increments);
+    assert!(matches!(
+        hidden.explore(),
+        Err(ExplorerError::Instrumentation)
+    ));
+    drop(hidden);
+    let seen = SeenConnections::with(count);
+    let before = EVENTS.load(Ordering::Relaxed);
+    let explorer = explorer(&database).call("ada", increments);
+    let schedules = explorer.explore().unwrap().schedules();
+    assert!(EVENTS.load(Ordering::Relaxed) >= before + 4);
+    drop((seen, explorer));
+    let before = EVENTS.load(Ordering::Relaxed);
+    increments().unwrap();
+    assert_eq!(EVENTS.load(Ordering::Relaxed), before + 4);
+    assert_eq!(schedules, 1);
+    diesel::connection::set_default_instrumentation(|| None).unwrap();
+}
+
+#[test]
+#[parallel]
+fn the_instrumentation_of_a_connection_goes_on_working() {
+    let database = database();
+    let events = Arc::new(AtomicUsize::new(0));
+    let connect = || {
+        let mut conn = PgConnection::establish(database.url())?;
+        let events = Arc::clone(&events);
+        conn.set_instrumentation(move |event: InstrumentationEvent<'_>| {
+            if let InstrumentationEvent::StartQuery { query, .. } = event {
+                let is_own = query
+                    .to_string()
+                    .starts_with("UPDATE \"accounts\" SET \"balance\"");
+                events.fetch_add(usize::from(is_own), Ordering::Relaxed);
+            }
+        });
+        ConnectionResult::Ok(conn)
+    };
+    let exploration = Explorer::new(connect)
+        .code("ada", increment)
+        .explore()
+        .unwrap();
+    assert_eq!(exploration.schedules(), 1);
+    assert_eq!(events.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+#[serial]
+fn a_deadlock_is_one_whatever_the_application_makes_of_it() {
+    let database = database();
+    let locks = |first: i32, second: i32| {
+        move |conn: &mut PgConnection| -> Result<(), Failed> {
+            let work = |conn: &mut PgConnection| {
+                for id in [first, second] {
+                    let account = diesel::update(accounts::table.find(id));
+                    account
+                        .set(accounts::balance.eq(accounts::balance + 1))
+                        .execute(conn)?;
+                }
+                QueryResult::Ok(())
+            };
+            conn.transaction(work).map_err(|_| Failed)
+        }
+    };
+    let exploration = explorer(&database)
+        .code("ada", locks(1, 2))
+        .code("bob", locks(2, 1))
+        .explore()
+        .unwrap();
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    for run in exploration.failures() {
+        assert!(
+            matches!(run.problems(), [Problem::Deadlock { .. }]),
+            "{run}"
+        );
+    }
+    let allowed = explorer(&database)
+        .code("ada", locks(1, 2))
+        .code("bob", locks(2, 1))
+        .allow_errors(diesel_locks::LockError::is_retryable)
+        .serializable();
+    allowed.explore().unwrap().assert_passed();
+}

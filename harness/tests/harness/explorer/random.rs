@@ -1,0 +1,300 @@
+//! Programs that chance has written: with and without what leaves orders out, they come to the
+//! same ends.
+//!
+//! `EXPLORER_PROGRAMS=1000 EXPLORER_SEED=7 cargo test -p diesel_locks_harness --test harness
+//! random -- --nocapture` tries more of them, and others.
+
+use std::env;
+use std::fmt::Write;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::{Integer, Text};
+use diesel_locks_harness::{Explorer, TestDatabase};
+use serial_test::parallel;
+
+const SCHEMA: &str = "
+    CREATE TABLE parent (id integer PRIMARY KEY, v integer NOT NULL);
+    CREATE TABLE child (id integer PRIMARY KEY,
+        parent_id integer NOT NULL REFERENCES parent ON DELETE CASCADE, v integer NOT NULL);
+    CREATE TABLE counted (children bigint NOT NULL);
+    CREATE SEQUENCE numbers;
+    CREATE VIEW rich AS SELECT id, v FROM parent WHERE v > 10;
+    CREATE FUNCTION count_children() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN UPDATE counted SET children = (SELECT count(*) FROM child); RETURN NULL; END $$;
+    CREATE TRIGGER counts AFTER INSERT OR DELETE ON child
+        FOR EACH STATEMENT EXECUTE FUNCTION count_children();";
+
+const FILL: &str = "
+    TRUNCATE parent, child, counted;
+    SELECT setval('numbers', 1, false);
+    INSERT INTO parent VALUES (1, 10), (2, 20);
+    INSERT INTO child VALUES (1, 1, 5);
+    UPDATE counted SET children = 1;";
+
+#[derive(QueryableByName)]
+struct Shown {
+    #[diesel(sql_type = Text)]
+    shown: String,
+}
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
+
+/// A statement, with a bind if there is a `$1`.
+#[derive(Debug, Clone)]
+struct Op {
+    sql: &'static str,
+    key: i32,
+    reads: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Work {
+    /// None is every statement on its own.
+    level: Option<&'static str>,
+    ops: Vec<Op>,
+    rolls_back: bool,
+}
+
+const WRITES: [&str; 12] = [
+    "UPDATE parent SET v = v + 1 WHERE id = $1",
+    "UPDATE parent SET v = v * 2 WHERE id = $1",
+    "UPDATE parent SET v = (SELECT sum(v) FROM child) WHERE id = $1",
+    "UPDATE parent SET v = v + 3 WHERE v > 11",
+    "UPDATE child SET v = v + 1 WHERE id = $1",
+    "INSERT INTO child VALUES (3, $1, 7)",
+    "INSERT INTO parent VALUES (3, $1) ON CONFLICT (id) DO UPDATE SET v = parent.v + 1",
+    "DELETE FROM parent WHERE id = $1",
+    "DELETE FROM child WHERE parent_id = $1",
+    "UPDATE parent SET v = nextval('numbers') WHERE id = $1",
+    "UPDATE parent SET id = 4 WHERE id = $1",
+    "INSERT INTO parent SELECT id + 10, v FROM rich WHERE id = $1",
+];
+
+const READS: [&str; 8] = [
+    "SELECT v::text AS shown FROM parent WHERE id = $1",
+    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR UPDATE",
+    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR SHARE",
+    "SELECT id::text || ',' || v::text AS shown FROM rich ORDER BY id",
+    "SELECT count(*)::text AS shown FROM child WHERE parent_id = $1",
+    "SELECT children::text AS shown FROM counted",
+    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR UPDATE NOWAIT",
+    "SELECT id::text AS shown FROM parent ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
+];
+
+const OTHERS: [&str; 6] = [
+    "SELECT pg_advisory_lock($1)",
+    "SELECT pg_advisory_unlock_all()",
+    "SELECT pg_advisory_xact_lock($1)",
+    "SAVEPOINT here",
+    "ROLLBACK TO here",
+    "SELECT pg_try_advisory_xact_lock($1)::text AS shown",
+];
+
+fn work(chance: &mut Chance, most: usize) -> Work {
+    let levels = [
+        None,
+        Some("READ COMMITTED"),
+        Some("READ COMMITTED"),
+        Some("READ COMMITTED"),
+        Some("REPEATABLE READ"),
+        Some("SERIALIZABLE"),
+    ];
+    let level = levels[chance.below(levels.len())];
+    let op = |chance: &mut Chance| {
+        let key = 1 + chance.below(2) as i32;
+        match chance.below(if level.is_some() { 10 } else { 9 }) {
+            0..5 => Op {
+                sql: WRITES[chance.below(WRITES.len())],
+                key,
+                reads: false,
+            },
+            5..9 => Op {
+                sql: READS[chance.below(READS.len())],
+                key,
+                reads: true,
+            },
+            _ => {
+                let sql = OTHERS[chance.below(OTHERS.len())];
+                Op {
+                    sql,
+                    key,
+                    reads: sql.ends_with("shown"),
+                }
+            }
+        }
+    };
+    let number = 1 + chance.below(most);
+    let ops = (0..number).map(|_| op(chance)).collect();
+    Work {
+        level,
+        ops,
+        rolls_back: chance.below(8) == 0,
+    }
+}
+
+fn do_op(conn: &mut PgConnection, op: &Op) -> QueryResult<String> {
+    let has_key = op.sql.contains("$1");
+    if op.reads {
+        let query = sql_query(op.sql).into_boxed();
+        let query = if has_key {
+            query.bind::<Integer, _>(op.key)
+        } else {
+            query
+        };
+        let rows: Vec<Shown> = query.load(conn)?;
+        return Ok(rows
+            .into_iter()
+            .map(|row| row.shown)
+            .collect::<Vec<_>>()
+            .join(" "));
+    }
+    match has_key {
+        true => sql_query(op.sql).bind::<Integer, _>(op.key).execute(conn),
+        false => sql_query(op.sql).execute(conn),
+    }
+    .map(|rows| rows.to_string())
+}
+
+/// One transaction after the other.
+fn run(conn: &mut PgConnection, works: &[Work]) -> Result<String, String> {
+    let ended: Vec<_> = works.iter().map(|work| transact(conn, work)).collect();
+    let shown = format!("{ended:?}");
+    match ended.iter().all(Result::is_ok) {
+        true => Ok(shown),
+        false => Err(shown),
+    }
+}
+
+fn transact(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
+    let mut log = String::new();
+    if let Some(level) = work.level {
+        conn.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}"))
+            .map_err(|error| error.to_string())?;
+    }
+    for op in &work.ops {
+        match do_op(conn, op) {
+            Ok(shown) => write!(log, "{shown};").unwrap(),
+            Err(error) => {
+                let error = error.to_string();
+                let error = error.split(" of ").next().unwrap_or_default();
+                write!(log, "{error};").unwrap();
+                if work.level.is_some() {
+                    conn.batch_execute("ROLLBACK")
+                        .map_err(|error| error.to_string())?;
+                    return Err(log);
+                }
+            }
+        }
+    }
+    if work.level.is_some() {
+        let end = if work.rolls_back {
+            "ROLLBACK"
+        } else {
+            "COMMIT"
+        };
+        if let Err(error) = conn.batch_execute(end) {
+            write!(log, "{error}").unwrap();
+            return Err(log);
+        }
+    }
+    Ok(log)
+}
+
+fn orders(works: &[Vec<Work>]) -> usize {
+    let length = |work: &Work| work.ops.len() + if work.level.is_some() { 2 } else { 0 };
+    let (mut steps, mut orders) = (0, 1);
+    for works in works {
+        for own in 1..=works.iter().map(length).sum() {
+            steps += 1;
+            orders = orders * steps / own;
+        }
+    }
+    orders
+}
+
+#[test]
+#[parallel]
+fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
+    let number = |name: &str, usual: u64| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(usual)
+    };
+    let (programs, seed) = (number("EXPLORER_PROGRAMS", 12), number("EXPLORER_SEED", 1));
+    let most = number("EXPLORER_ORDERS", 80) as usize;
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut PgConnection::establish(database.url()).unwrap();
+    conn.batch_execute(SCHEMA).unwrap();
+    let (mut all, mut fewer, mut compared, mut lost) = (0, 0, 0, 0);
+    for program in 0..programs {
+        let mut chance = Chance(seed.wrapping_mul(1_000_003).wrapping_add(program));
+        let works = loop {
+            let sessions = 2 + usize::from(chance.below(4) == 0);
+            let longest = if sessions == 2 { 4 } else { 2 };
+            let works: Vec<Vec<Work>> = (0..sessions)
+                .map(|_| {
+                    let number = 1 + usize::from(chance.below(4) == 0);
+                    (0..number).map(|_| work(&mut chance, longest)).collect()
+                })
+                .collect();
+            if (3..=most).contains(&orders(&works)) {
+                break works;
+            }
+        };
+        let explorer = || {
+            let explorer = Explorer::new(|| PgConnection::establish(database.url()))
+                .setup(|conn| Ok(conn.batch_execute(FILL)?))
+                .allow_results(|_| true);
+            let names = ["ada", "bob", "eve"];
+            (works.iter().zip(names)).fold(explorer, |explorer, (work, name)| {
+                explorer.code(name, move |conn| run(conn, work))
+            })
+        };
+        let exhaustive = explorer().exhaustive().explore().unwrap();
+        let reduced = explorer().explore().unwrap();
+        all += exhaustive.schedules();
+        fewer += reduced.schedules();
+        if !exhaustive.is_complete() || !reduced.is_complete() {
+            println!(
+                "program {program}: complete {} {}",
+                exhaustive.is_complete(),
+                reduced.is_complete()
+            );
+        }
+        compared += usize::from(exhaustive.is_complete());
+        if exhaustive.outcomes() != reduced.outcomes() {
+            let missing = exhaustive.outcomes().iter();
+            let missing: Vec<_> = missing
+                .filter(|end| !reduced.outcomes().contains(end))
+                .collect();
+            let new = reduced.outcomes().iter();
+            let new: Vec<_> = new
+                .filter(|end| !exhaustive.outcomes().contains(end))
+                .collect();
+            println!(
+                "program {program}: {works:#?}\nmissing {missing:#?}\nnew {new:#?}\n\
+                 complete {} {}\n{:#?}",
+                exhaustive.is_complete(),
+                reduced.is_complete(),
+                reduced.list()
+            );
+            lost += usize::from(exhaustive.is_complete() && reduced.is_complete());
+        }
+    }
+    println!("{programs} programs, {compared} compared: {all} orders, {fewer} of them run");
+    assert_eq!(lost, 0, "seed {seed}");
+}
