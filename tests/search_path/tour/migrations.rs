@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::MigrationSource;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
-use diesel_locks::{LibraryMigrations, LockError, MigrateError, MigrationLock, Retry};
+use diesel_locks::{End, LibraryMigrations, LockError, MigrateError, MigrationLock, Retry};
 use diesel_migrations::{MigrationHarness, embed_migrations};
 
 use super::{SHORT, Tour};
@@ -35,6 +35,10 @@ pub(super) fn go(tour: &Tour<'_>) {
     let all = (&migrations).migrations().unwrap();
     lock.run_migration(conn, &*all[0]).unwrap();
     lock.revert_migration(conn, &*all[0]).unwrap();
+    MigrationLock::new()
+        .prioritize(|| tour.try_connect(), End::Cancel, SHORT)
+        .run_pending(conn, &All(vec![]))
+        .unwrap();
     let mut harness = MigrationLock::new().harness(conn);
     harness.run_pending_migrations(&migrations).unwrap();
     harness.revert_all_migrations(&migrations).unwrap();

@@ -1,7 +1,5 @@
 //! What a person gets: a file of schedules, and a page.
 
-use std::process::Command;
-
 use diesel::prelude::*;
 use diesel_locks_harness::Explorer;
 use serial_test::parallel;
@@ -81,27 +79,4 @@ fn the_page_has_all_that_happened_and_no_name_is_taken_for_html() {
     }
     assert!(page.contains("lost update") && page.contains("<svg"));
     drop(connect(&database));
-}
-
-/// It needs Chromium, and runs when it is asked for.
-#[test]
-#[parallel]
-#[ignore = "needs chromium"]
-fn a_browser_shows_the_page() {
-    let (database, directory) = (database(), Directory::new("browser"));
-    let file = directory.0.join("page.html");
-    let exploration = increments(explorer(&database)).explore().unwrap();
-    exploration.write_html(&file).unwrap();
-    let shown = Command::new("chromium")
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
-        .arg(format!("file://{}", file.display()))
-        .output()
-        .unwrap();
-    let dom = String::from_utf8_lossy(&shown.stdout);
-    assert!(dom.contains("<title>Schedules</title>"), "{dom}");
-    assert_eq!(
-        dom.matches("<section ").count(),
-        exploration.failures().len()
-    );
-    assert!(dom.contains("&lt;b&gt;ada") && dom.contains("class=\"edge\""));
 }
