@@ -1,0 +1,42 @@
+//! What can be asked of the command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::key::KeyArguments;
+use crate::run::{Helper, Run};
+
+/// Locks on PostgreSQL: run a command under one, and see who is in the way
+#[derive(Debug, Parser)]
+#[command(name = "diesel_locks", version, max_term_width = 100)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  diesel_locks run --nowait nightly-report -- ./report.sh
+  diesel_locks key nightly-report";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    Run(Run),
+    Key(KeyArguments),
+    Isolation(Files),
+    #[command(hide = true)]
+    Helper(Helper),
+}
+
+/// Runs PostgreSQL's isolation-test files, each on a database of its own
+///
+/// Prints what isolationtester prints, but for rows, notices and notifications. The databases are
+/// made on the server that DATABASE_URL names, or else on a private one, which is started for them.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// A file in the language of PostgreSQL's isolation tests
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}

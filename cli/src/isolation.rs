@@ -1,0 +1,34 @@
+//! PostgreSQL's isolation-test files, run from the command line.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use diesel::{Connection, PgConnection};
+use diesel_locks_harness::{Spec, TestDatabase};
+
+use crate::arguments::Files;
+use crate::failure::Failure;
+
+pub(crate) fn main(files: &Files) -> Result<ExitCode, Failure> {
+    let mut status = ExitCode::SUCCESS;
+    for file in &files.files {
+        match run(file) {
+            Ok(transcript) => print!("{transcript}"),
+            Err(error) => {
+                status = Failure::new(file.display().to_string())
+                    .caused_by(error)
+                    .tell();
+            }
+        }
+    }
+    Ok(status)
+}
+
+fn run(file: &Path) -> Result<String, Box<dyn Error>> {
+    let spec = Spec::parse(&fs::read_to_string(file)?)?;
+    let database = TestDatabase::new()?;
+    let transcript = spec.run(|| PgConnection::establish(database.url()))?;
+    Ok(transcript.to_string())
+}
