@@ -1,11 +1,19 @@
-//! The command, as a user runs it.
+//! PostgreSQL's isolation-test files.
 
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
-use std::{env, fs};
+use std::process::Output;
+
+use serial_test::parallel;
+
+use crate::support;
 
 fn diesel_locks(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_diesel_locks"));
+    let mut command = support::diesel_locks();
+    // Else on the private server, which is started for them.
+    if let Some(url) = std::env::var_os("DATABASE_URL") {
+        command.env("DATABASE_URL", url);
+    }
     command.args(arguments).output().unwrap()
 }
 
@@ -16,6 +24,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
+#[parallel]
 fn isolation_prints_what_isolationtester_does() {
     let waits = file(
         "waits.spec",
@@ -49,6 +58,7 @@ step lock2: <... completed>
 }
 
 #[test]
+#[parallel]
 fn without_a_file_the_command_says_how_to_use_it() {
     let output = diesel_locks(&["isolation"]);
     assert!(!output.status.success());

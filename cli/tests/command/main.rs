@@ -1,0 +1,17 @@
+//! The command, as a user runs it: a process, on a real server.
+
+mod isolation;
+mod key;
+#[cfg(unix)]
+mod run {
+    #[path = "../../../../tests/faults/chance.rs"]
+    mod chance;
+
+    mod attack;
+    mod ends;
+    mod environment;
+    mod locks;
+    mod losses;
+    mod signals;
+}
+mod support;

@@ -1,0 +1,91 @@
+//! Where the database's name comes from, and what the command finds in its environment.
+
+use std::fs;
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel_locks_harness::TestDatabase;
+use serial_test::parallel;
+
+use crate::support::{diesel_locks, directory, stdout};
+
+#[test]
+#[parallel]
+fn the_command_knows_the_lock_and_the_session_that_has_it() {
+    let database = TestDatabase::new().unwrap();
+    let script = "echo $DIESEL_LOCKS_NAME; psql_pid=$DIESEL_LOCKS_BACKEND_PID; echo $psql_pid; cat";
+    let mut command = diesel_locks();
+    command.args(["run", "my lock", "--database-url", database.url(), "--"]);
+    let mut process = command
+        .args(["sh", "-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines =
+        std::io::BufRead::lines(std::io::BufReader::new(process.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "my lock");
+    let pid: i32 = lines.next().unwrap().unwrap().parse().unwrap();
+    let mut conn = PgConnection::establish(database.url()).unwrap();
+    let application: String = diesel::dsl::sql::<Text>(&format!(
+        "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) \
+         WHERE locktype = 'advisory' AND granted AND pid = {pid}"
+    ))
+    .get_result(&mut conn)
+    .unwrap();
+    assert_eq!(application, "diesel_locks run my lock");
+    drop(process.stdin.take());
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
+#[parallel]
+fn the_database_is_that_of_the_environment_and_else_of_a_file_above_which_the_command_does_not_see()
+{
+    let database = TestDatabase::new().unwrap();
+    let above = directory("env");
+    let below = above.join("below");
+    fs::create_dir(&below).unwrap();
+    fs::write(
+        above.join(".env"),
+        format!("DATABASE_URL='{}'\nAPP_SECRET=x\n", database.url()),
+    )
+    .unwrap();
+    let run = |url: Option<&str>| {
+        let mut command = diesel_locks();
+        command
+            .current_dir(&below)
+            .envs(url.map(|url| ("DATABASE_URL", url)));
+        command
+            .args([
+                "run",
+                "lock",
+                "--",
+                "sh",
+                "-c",
+                "echo ${DATABASE_URL-none} ${APP_SECRET-none}",
+            ])
+            .output()
+            .unwrap()
+    };
+    let output = run(None);
+    assert_eq!(stdout(&output), "none none\n", "{output:?}");
+    // What is there is not overruled, not even where it is wrong.
+    assert_eq!(run(Some("host=/nowhere")).status.code(), Some(69));
+}
+
+#[test]
+#[parallel]
+fn without_a_url_libpqs_own_variables_say_where_the_database_is() {
+    let server = diesel_locks_harness::TempPostgres::start().unwrap();
+    let output = diesel_locks()
+        .current_dir("/")
+        .env("PGHOST", server.directory())
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", "postgres")
+        .env("PGPORT", "5432")
+        .args(["run", "lock", "--", "echo", "run"])
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&output), "run\n", "{output:?}");
+}
