@@ -102,7 +102,11 @@ impl Attack {
                 told: String::from_utf8(output.stderr).unwrap(),
                 was_killed,
             };
+            let was_refused = end.status.code() == Some(69);
             self.ends.lock().unwrap().insert(number, end);
+            if was_refused {
+                soon("the server is back", || self.connect().is_some());
+            }
         }
     }
 
