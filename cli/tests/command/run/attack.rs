@@ -34,8 +34,8 @@ const SCRIPT: &str = r#"
         *) test -n "$before" && echo "two $1 ${before% *}" >> events ;;
     esac
     echo "$1 $$" > current
-    echo "begin $1 $DIESEL_LOCKS_BACKEND_PID" >> events
-    sleep "0.0$(($1 % 5))"
+    echo "begin $1 $DIESEL_LOCKS_BACKEND_PID $PPID" >> events
+    sleep "0.$(printf %02d $(($1 % 3 * 6)))"
     echo "end $1" >> events
 "#;
 
@@ -50,6 +50,16 @@ struct Attack {
     crashes: Mutex<Vec<Instant>>,
     /// The backend pids of sessions that were ended.
     ended: Mutex<Vec<String>>,
+    /// The numbers of those who were killed while they had the lock.
+    killed: Mutex<Vec<u32>>,
+}
+
+/// What is killed.
+#[derive(Clone, Copy)]
+enum What {
+    Server,
+    Session,
+    Run,
 }
 
 struct End {
@@ -118,19 +128,29 @@ impl Attack {
                 continue;
             };
             let events = self.events();
-            let last = events.iter().rev().find(|event| event[0] == "begin");
-            let Some(backend) = last.map(|event| event[2].clone()) else {
+            let Some(last) = events.iter().rev().find(|event| event[0] == "begin") else {
                 continue;
             };
-            if chance.choose(&[(1, true), (9, false)]) {
-                let backend = Pid::from_raw(backend.parse().unwrap());
-                self.crashes.lock().unwrap().push(Instant::now());
-                let _ = kill(backend, Signal::SIGKILL);
-            } else {
-                self.ended.lock().unwrap().push(backend.clone());
-                let end = format!("SELECT pg_catalog.pg_terminate_backend({backend})");
-                // It may have ended by itself, or the server is just crashing.
-                let _ = diesel::sql_query(end).execute(&mut conn);
+            let kill = |process: &str| {
+                let process = Pid::from_raw(process.parse().unwrap());
+                // It may have ended by itself.
+                let _ = kill(process, Signal::SIGKILL);
+            };
+            match chance.choose(&[(1, What::Server), (5, What::Session), (10, What::Run)]) {
+                What::Server => {
+                    self.crashes.lock().unwrap().push(Instant::now());
+                    kill(&last[2]);
+                }
+                What::Session => {
+                    self.ended.lock().unwrap().push(last[2].clone());
+                    let end = format!("SELECT pg_catalog.pg_terminate_backend({})", last[2]);
+                    // It may be over, or the server is just crashing.
+                    let _ = diesel::sql_query(end).execute(&mut conn);
+                }
+                What::Run => {
+                    self.killed.lock().unwrap().push(last[1].parse().unwrap());
+                    kill(&last[3]);
+                }
             }
         }
     }
@@ -181,7 +201,14 @@ impl Attack {
                 (Some(0), _) => begun && over,
                 (Some(76), _) => lost || crashed,
                 (Some(69), _) => crashed && !begun,
-                (_, Some(9)) => end.was_killed,
+                (_, Some(9)) => {
+                    end.was_killed
+                        || self
+                            .killed
+                            .lock()
+                            .unwrap()
+                            .contains(&number.parse().unwrap())
+                }
                 _ => false,
             };
             let status = end.status;
@@ -219,6 +246,7 @@ fn never_two_at_once_as_long_as_the_server_knows_the_session_whoever_is_killed()
         ends: Mutex::default(),
         crashes: Mutex::default(),
         ended: Mutex::default(),
+        killed: Mutex::default(),
     };
     thread::scope(|scope| {
         scope.spawn(|| attack.disturb(&Chance::new(seed, "disturb")));
