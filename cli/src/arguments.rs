@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::key::KeyArguments;
+use crate::observe::{EndArguments, GraphArguments, ListArguments, WaitsArguments};
+#[cfg(unix)]
 use crate::run::{Helper, Run};
 
 /// Locks on PostgreSQL: run a command under one, and see who is in the way
@@ -23,9 +25,24 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
+    #[cfg(unix)]
     Run(Run),
+    Ls(ListArguments),
+    Waits(WaitsArguments),
+    Graph(GraphArguments),
+    /// Cancels what a session does, or the holders of a lock
+    ///
+    /// With pg_cancel_backend: a statement that runs fails. A session that runs none is not
+    /// disturbed, and keeps its locks.
+    Cancel(EndArguments),
+    /// Terminates a session, or the holders of a lock
+    ///
+    /// With pg_terminate_backend: its transaction is rolled back, and its locks are free. A command
+    /// of `diesel_locks run` gets SIGTERM then.
+    Terminate(EndArguments),
     Key(KeyArguments),
     Isolation(Files),
+    #[cfg(unix)]
     #[command(hide = true)]
     Helper(Helper),
 }

@@ -50,7 +50,7 @@ fn given(text: &str) -> Result<Given, String> {
     Ok(Given { text, key })
 }
 
-fn parse(text: &str) -> Result<LockKey, String> {
+pub(crate) fn parse(text: &str) -> Result<LockKey, String> {
     match text.split_once(':') {
         Some(("sqlx", name)) => return Ok(LockKey::sqlx(name)),
         Some(("django_pglock", name)) => return Ok(LockKey::django_pglock(name)),

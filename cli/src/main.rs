@@ -7,7 +7,10 @@ mod duration;
 mod failure;
 mod isolation;
 mod key;
+mod observe;
+#[cfg(unix)]
 mod run;
+mod words;
 
 use std::process::ExitCode;
 
@@ -19,7 +22,14 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Isolation(files) => isolation::main(&files),
         Task::Key(key) => key::main(&key),
+        Task::Ls(list) => observe::ls(&list),
+        Task::Waits(waits) => observe::waits(&waits),
+        Task::Graph(graph) => observe::graph(&graph),
+        Task::Cancel(end) => observe::cancel(&end),
+        Task::Terminate(end) => observe::terminate(&end),
+        #[cfg(unix)]
         Task::Run(run) => run::main(run),
+        #[cfg(unix)]
         Task::Helper(helper) => run::helper(helper),
     };
     match done {
