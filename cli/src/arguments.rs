@@ -8,6 +8,7 @@ use crate::key::KeyArguments;
 use crate::observe::{EndArguments, GraphArguments, ListArguments, WaitsArguments};
 #[cfg(unix)]
 use crate::run::{Helper, Run};
+use crate::top::TopArguments;
 
 /// Locks on PostgreSQL: run a command under one, and see who is in the way
 #[derive(Debug, Parser)]
@@ -30,6 +31,7 @@ pub(crate) enum Task {
     Ls(ListArguments),
     Waits(WaitsArguments),
     Graph(GraphArguments),
+    Top(TopArguments),
     /// Cancels what a session does, or the holders of a lock
     ///
     /// With pg_cancel_backend: a statement that runs fails. A session that runs none is not

@@ -10,6 +10,7 @@ mod key;
 mod observe;
 #[cfg(unix)]
 mod run;
+mod top;
 mod words;
 
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Task::Ls(list) => observe::ls(&list),
         Task::Waits(waits) => observe::waits(&waits),
         Task::Graph(graph) => observe::graph(&graph),
+        Task::Top(top) => top::top(&top),
         Task::Cancel(end) => observe::cancel(&end),
         Task::Terminate(end) => observe::terminate(&end),
         #[cfg(unix)]

@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 
 pub(crate) use end::{EndArguments, cancel, terminate};
-pub(crate) use ls::{ListArguments, ls};
+pub(crate) use ls::{ListArguments, interesting_locks, ls};
 
 /// What each of these commands can be told.
 #[derive(Debug, Clone, Args)]

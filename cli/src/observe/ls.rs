@@ -53,6 +53,15 @@ pub(crate) fn ls(arguments: &ListArguments) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Those that are shown unless somebody wants others, without one's own.
+pub(crate) fn interesting_locks(conn: &mut PgConnection) -> Result<Vec<LockInfo>, LockError> {
+    let own = diesel::dsl::sql::<Integer>("pg_catalog.pg_backend_pid()");
+    let query = locks::table.filter(locks::pid.ne(own));
+    let mut found: Vec<LockInfo> = query.observed().load(conn)?;
+    found.retain(is_of_interest);
+    Ok(found)
+}
+
 fn load(conn: &mut PgConnection, arguments: &ListArguments) -> QueryResult<Vec<LockInfo>> {
     let own = diesel::dsl::sql::<Integer>("pg_catalog.pg_backend_pid()");
     let mut query = locks::table.filter(locks::pid.ne(own)).into_boxed();

@@ -1,0 +1,210 @@
+//! The screen.
+
+use diesel_locks::End;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style, Stylize};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, Wrap};
+
+use super::app::{App, Mode};
+use super::source::Subject;
+use super::tree::Row;
+use crate::words::{doing, id, one_line, time};
+
+pub(super) fn draw(frame: &mut Frame, app: &mut App) {
+    let details = if frame.area().height < 30 { 4 } else { 7 };
+    let [head, body, chosen, foot] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Min(3),
+        Constraint::Length(details),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(summary(app), head);
+    rows(frame, app, body);
+    frame.render_widget(chosen_session(app), chosen);
+    frame.render_widget(keys(app), foot);
+    if let Mode::Confirm(session, how) = &app.mode {
+        let verb = match how {
+            End::Cancel => "Cancel the statement of",
+            End::Terminate => "Terminate",
+        };
+        ask(frame, &format!("{verb} {session}"));
+    }
+}
+
+fn summary(app: &App) -> Line<'_> {
+    let graph = app.graph();
+    let mut line = vec!["diesel_locks top ".bold()];
+    if let Some(problem) = &app.problem {
+        line.push(format!("no answer, trying again: {}", one_line(problem)).red());
+        return Line::from(line);
+    }
+    let roots = graph.roots();
+    line.push(format!("{} waits, {} in the way", graph.waits().len(), roots.len()).into());
+    if let Some(wait) = graph
+        .waits()
+        .iter()
+        .filter_map(|wait| wait.lock.waiting)
+        .max()
+    {
+        line.push(format!(", longest {}", time(wait)).into());
+    }
+    let deadlocks = graph.cycles().len();
+    if deadlocks > 0 {
+        line.push(format!(", {deadlocks} deadlocked").red().bold());
+    }
+    line.push(
+        format!(
+            " | by {}, every {}",
+            app.order().name(),
+            time(app.interval())
+        )
+        .dim(),
+    );
+    if app.is_paused() {
+        line.push(" | paused".yellow());
+    }
+    if !app.filter.is_empty() {
+        line.push(format!(" | /{}", app.filter).cyan());
+    }
+    Line::from(line)
+}
+
+fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
+    if app.rows.is_empty() {
+        let nobody = match (app.subject(), app.filter.is_empty()) {
+            (Subject::Waits, true) => "Nobody waits for a lock.",
+            (Subject::Locks, true) => "Nobody holds a lock.",
+            (_, false) => "Nothing contains that text.",
+        };
+        frame.render_widget(Paragraph::new(nobody).dim(), area);
+        return;
+    }
+    let deepest = app.rows.iter().map(|row| row.place.chars().count()).max();
+    let place = deepest.unwrap_or_default().clamp(8, 26) as u16;
+    let (name, lock) = match area.width {
+        ..120 => (10, 24),
+        _ => (18, 44),
+    };
+    let widths = [
+        Constraint::Length(place),
+        Constraint::Length(name),
+        Constraint::Length(name),
+        Constraint::Length(10),
+        Constraint::Length(lock),
+        Constraint::Fill(1),
+    ];
+    let what = match app.subject() {
+        Subject::Waits => "waits for",
+        Subject::Locks => "lock",
+    };
+    let head = TableRow::new(["pid", "application", "role", "wait", what, "doing"]);
+    let table = Table::new(app.rows.iter().map(row), widths)
+        .header(head.style(Modifier::REVERSED))
+        .row_highlight_style(Style::new().bg(Color::Blue).fg(Color::White));
+    frame.render_stateful_widget(table, area, &mut app.table);
+}
+
+fn row(row: &Row) -> TableRow<'_> {
+    let session = &row.session;
+    let name = |name: &Option<String>| name.as_deref().map_or_else(String::new, one_line);
+    let lock = match (row.lock.as_str(), row.is_root()) {
+        ("", true) => format!("holds up {}", row.holds_up),
+        (lock, _) if row.is_deadlocked => format!("DEADLOCK: {lock}"),
+        (lock, _) => lock.to_owned(),
+    };
+    let cells = [
+        row.place.clone(),
+        name(&session.application),
+        name(&session.user),
+        row.waiting.map_or_else(String::new, time),
+        lock,
+        doing(session),
+    ];
+    let style = match (row.is_deadlocked, row.is_root()) {
+        (true, _) => Style::new().red().bold(),
+        (false, true) => Style::new().yellow().bold(),
+        (false, false) => Style::new(),
+    };
+    TableRow::new(cells.map(Cell::from)).style(style)
+}
+
+/// All that is known of the chosen session.
+fn chosen_session(app: &App) -> Paragraph<'_> {
+    let block = Block::bordered().border_style(Style::new().dim());
+    let Some(row) = app.chosen() else {
+        return Paragraph::new("").block(block);
+    };
+    let session = &row.session;
+    let mut about = Vec::new();
+    for (what, name) in [
+        ("database", &session.database),
+        ("client", &session.client),
+        ("kind", &session.backend_type),
+    ] {
+        if let Some(name) = name {
+            about.push(format!("{what} {}", one_line(name)));
+        }
+    }
+    if let Some(age) = session.age {
+        about.push(format!("for {}", time(age)));
+    }
+    if !row.lock.is_empty() {
+        about.push(row.lock.clone());
+    }
+    let text = Text::from(vec![
+        Line::from(about.join(", ")),
+        Line::from(doing(session)),
+    ]);
+    let block = block.title(format!(" {} ", id(session)));
+    Paragraph::new(text).wrap(Wrap { trim: true }).block(block)
+}
+
+fn keys(app: &App) -> Line<'_> {
+    if let Mode::Filter = app.mode {
+        return Line::from(vec![
+            "show what contains: ".into(),
+            app.filter.as_str().into(),
+            "_".into(),
+        ]);
+    }
+    if let Some(told) = &app.told {
+        return Line::from(one_line(told)).yellow();
+    }
+    let keys = [
+        ("c", "ancel"),
+        ("t", "erminate"),
+        ("s", "ort"),
+        ("/", "filter"),
+        ("Tab", " locks"),
+        ("p", "ause"),
+        ("r", "efresh"),
+        ("+-", " interval"),
+        ("q", "uit"),
+    ];
+    let spans = keys
+        .into_iter()
+        .flat_map(|(key, rest)| -> [Span; 3] { [key.bold().cyan(), rest.into(), "  ".into()] });
+    Line::from_iter(spans)
+}
+
+/// A question over everything else.
+fn ask(frame: &mut Frame, question: &str) {
+    let area = frame.area();
+    let width = area.width.saturating_sub(8).min(100);
+    let height = 6.min(area.height);
+    let area = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
+    let block = Block::bordered()
+        .title(" y: yes, any other key: no ")
+        .style(Style::new().bg(Color::Red).fg(Color::White));
+    frame.render_widget(Clear, area);
+    let question = Paragraph::new(format!("{question}?"));
+    frame.render_widget(question.wrap(Wrap { trim: true }).block(block), area);
+}
