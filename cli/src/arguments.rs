@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::key::KeyArguments;
+use crate::migrate::MigrateArguments;
 use crate::observe::{EndArguments, GraphArguments, ListArguments, WaitsArguments};
 #[cfg(unix)]
 use crate::run::{Helper, Run};
+use crate::shell::CompletionsArguments;
 use crate::top::TopArguments;
 
 /// Locks on PostgreSQL: run a command under one, and see who is in the way
@@ -22,7 +24,10 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   diesel_locks run --nowait nightly-report -- ./report.sh
-  diesel_locks key nightly-report";
+  diesel_locks graph
+  diesel_locks top --interval 2s
+  diesel_locks terminate --yes nightly-report
+  diesel_locks migrate --dry-run";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Task {
@@ -42,7 +47,11 @@ pub(crate) enum Task {
     /// With pg_terminate_backend: its transaction is rolled back, and its locks are free. A command
     /// of `diesel_locks run` gets SIGTERM then.
     Terminate(EndArguments),
+    Migrate(MigrateArguments),
     Key(KeyArguments),
+    Completions(CompletionsArguments),
+    /// Prints the man page
+    Man,
     Isolation(Files),
     #[cfg(unix)]
     #[command(hide = true)]

@@ -7,9 +7,11 @@ mod duration;
 mod failure;
 mod isolation;
 mod key;
+mod migrate;
 mod observe;
 #[cfg(unix)]
 mod run;
+mod shell;
 mod top;
 mod words;
 
@@ -22,6 +24,9 @@ use arguments::{Arguments, Task};
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Isolation(files) => isolation::main(&files),
+        Task::Migrate(migrate) => migrate::migrate(&migrate),
+        Task::Completions(shell) => shell::completions(&shell),
+        Task::Man => shell::man(),
         Task::Key(key) => key::main(&key),
         Task::Ls(list) => observe::ls(&list),
         Task::Waits(waits) => observe::waits(&waits),

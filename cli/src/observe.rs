@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Args;
 use diesel::PgConnection;
 use diesel::connection::SimpleConnection;
-use diesel_locks::{LockError, LockKey, ObserveExt, WaitGraph};
+use diesel_locks::{LockError, LockKey, LockNames, ObserveExt, WaitGraph};
 use serde_json::Value;
 
 use crate::database::Database;
@@ -45,6 +45,8 @@ impl Look {
              pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) '' \
              THEN pg_catalog.set_config('application_name', 'diesel_locks', false) END",
         )?;
+        // Without the table of names, or the right to read it, keys are shown as numbers.
+        let _ = LockNames::load(&mut conn);
         Ok(conn)
     }
 }

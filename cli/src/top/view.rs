@@ -83,15 +83,16 @@ fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
         return;
     }
     let deepest = app.rows.iter().map(|row| row.place.chars().count()).max();
-    let place = deepest.unwrap_or_default().clamp(8, 26) as u16;
-    let (name, lock) = match area.width {
-        ..120 => (10, 24),
-        _ => (18, 44),
+    let place = deepest.unwrap_or_default().clamp(8, 22) as u16;
+    // The role is the first that a narrow screen can spare.
+    let (name, role, lock) = match area.width {
+        ..120 => (11, 0, 26),
+        _ => (18, 18, 44),
     };
     let widths = [
         Constraint::Length(place),
         Constraint::Length(name),
-        Constraint::Length(name),
+        Constraint::Length(role),
         Constraint::Length(10),
         Constraint::Length(lock),
         Constraint::Fill(1),

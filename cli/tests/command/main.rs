@@ -2,6 +2,8 @@
 
 mod isolation;
 mod key;
+mod migrate;
+mod observe;
 #[cfg(unix)]
 mod run {
     #[path = "../../../../tests/faults/chance.rs"]

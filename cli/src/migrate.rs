@@ -1,0 +1,73 @@
+//! Diesel's migrations, by one process at a time.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use diesel_locks::MigrationLock;
+use diesel_migrations::FileBasedMigrations;
+
+use crate::database::Database;
+use crate::duration;
+use crate::failure::Failure;
+
+/// Runs the pending migrations of Diesel's directory, by one process at a time
+///
+/// As `diesel migration run` does, but under a lock: of N that are started at once, one runs them,
+/// and the others find nothing left to do.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  diesel_locks migrate
+  diesel_locks migrate --dry-run
+  diesel_locks migrate --migration-dir db/migrations --lock-timeout 2s")]
+pub(crate) struct MigrateArguments {
+    /// The directory of the migrations; else MIGRATION_DIRECTORY, or the `migrations` here or in a
+    /// directory above
+    #[arg(long, value_name = "DIRECTORY")]
+    migration_dir: Option<PathBuf>,
+    /// Runs them in a transaction that is rolled back, and prints what they would lock
+    #[arg(long)]
+    dry_run: bool,
+    /// How long to wait for whoever runs migrations now
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
+    timeout: Duration,
+    /// How long a migration may wait for each of its locks, before it is tried again
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    lock_timeout: Option<Duration>,
+    #[command(flatten)]
+    database: Database,
+}
+
+pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure> {
+    Database::read_env_file();
+    let directory = arguments
+        .migration_dir
+        .clone()
+        .or_else(|| std::env::var_os("MIGRATION_DIRECTORY").map(PathBuf::from));
+    let migrations = match directory {
+        Some(directory) => FileBasedMigrations::from_path(directory),
+        None => FileBasedMigrations::find_migrations_directory(),
+    }
+    .map_err(Failure::new)?;
+    let mut lock = MigrationLock::new()
+        .timeout(arguments.timeout)
+        .print_progress();
+    if let Some(timeout) = arguments.lock_timeout {
+        lock = lock.lock_timeout(timeout);
+    }
+    let mut conn = arguments.database.connect()?;
+    if arguments.dry_run {
+        let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
+        print!("{report}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for version in lock
+        .run_pending(&mut conn, migrations)
+        .map_err(Failure::new)?
+    {
+        println!("{version}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
