@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use diesel_locks::MigrationLock;
+use diesel_locks::{MigrationLock, Tried};
 use diesel_migrations::FileBasedMigrations;
 
 use crate::database::Database;
@@ -61,7 +61,13 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
     if arguments.dry_run {
         let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
         print!("{report}");
-        return Ok(ExitCode::SUCCESS);
+        let failed = |tried: &Tried| matches!(tried, Tried::Failed { .. });
+        return Ok(
+            match report.migrations.iter().any(|one| failed(&one.tried)) {
+                true => ExitCode::FAILURE,
+                false => ExitCode::SUCCESS,
+            },
+        );
     }
     for version in lock
         .run_pending(&mut conn, migrations)
