@@ -31,7 +31,8 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// A session that waits for nobody long: not even for a table of the catalogue.
+    /// A session that waits for nobody long, not even for a table of the catalogue, and that finds
+    /// operators nowhere else.
     pub(crate) fn connect(&self) -> Result<PgConnection, LockError> {
         Database::read_env_file();
         for name in &self.names {
@@ -41,7 +42,8 @@ impl Look {
         let mut conn = self.database.connect()?;
         conn.batch_execute(
             "SELECT pg_catalog.set_config('statement_timeout', '5s', false), \
-             pg_catalog.set_config('lock_timeout', '1s', false), CASE WHEN \
+             pg_catalog.set_config('lock_timeout', '1s', false), \
+             pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), CASE WHEN \
              pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) '' \
              THEN pg_catalog.set_config('application_name', 'diesel_locks', false) END",
         )?;

@@ -41,7 +41,7 @@ fn of_several_at_once_one_runs_the_migrations() {
     });
     let outputs = running.map(|process| process.wait_with_output().unwrap());
     assert!(outputs.iter().all(|output| output.status.success()));
-    let versions: String = outputs.iter().map(|output| stdout(output)).collect();
+    let versions: String = outputs.iter().map(stdout).collect();
     assert_eq!(versions, "20260101000000\n");
     assert!(is_there());
 }
