@@ -80,7 +80,11 @@ fn beside_traffic(
                 .each_ref()
                 .map(|it| it.statements.load(Ordering::Relaxed))
         };
-        eventually(|| begun.elapsed() >= length() && is_enough(&statements(), &pids, observer));
+        eventually(|| {
+            // It would take a processor from those that it looks at.
+            thread::sleep(Duration::from_millis(5));
+            begun.elapsed() >= length() && is_enough(&statements(), &pids, observer)
+        });
         long.batch_execute("COMMIT").unwrap();
         migration.join().unwrap();
         is_over.store(true, Ordering::Relaxed);
