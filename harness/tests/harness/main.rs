@@ -17,6 +17,7 @@ mod explorer {
     mod failures;
     mod fixture;
     mod hermitage;
+    mod pairs;
     mod random;
     mod report;
     mod schedules;

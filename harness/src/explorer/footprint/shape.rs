@@ -108,7 +108,7 @@ FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_class AS c \
 ON c.oid OPERATOR(pg_catalog.=) l.relation JOIN pg_catalog.pg_namespace AS n \
 ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
 WHERE (l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
-AND (pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0) \
+AND (pg_catalog.strpos('rpvmfS', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0) \
 AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')";
 
 /// The weakest lock that its words ask for is not known to be that of each table: the strongest.

@@ -1,0 +1,351 @@
+//! Pairs of sessions that meet by what their words do not say: an index, a constraint that is
+//! deferred, a cascade, a rule, a partition, a function. Each comes to the same ends with every
+//! order and with those that the Explorer holds for different.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel_locks_harness::{Explorer, TestDatabase};
+use serial_test::parallel;
+
+const SCHEMA: &str = "
+    CREATE TABLE seats (id int PRIMARY KEY, owner text UNIQUE, row int);
+    CREATE TABLE guests (id int PRIMARY KEY,
+        seat int REFERENCES seats ON DELETE SET NULL ON UPDATE CASCADE DEFERRABLE);
+    CREATE TABLE late (id int PRIMARY KEY, seat int REFERENCES seats DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE log (text text);
+    CREATE TABLE events (at int, text text) PARTITION BY RANGE (at);
+    CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (10);
+    CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (10) TO (20);
+    CREATE VIEW front AS SELECT id, owner FROM seats WHERE row = 1;
+    CREATE VIEW diary AS SELECT text FROM log;
+    CREATE RULE write AS ON INSERT TO diary DO INSTEAD INSERT INTO log VALUES (new.text);
+    CREATE FUNCTION take(seat int, name text) RETURNS void LANGUAGE plpgsql AS $$
+        BEGIN EXECUTE format('UPDATE seats SET owner = %L WHERE id = %s', name, seat); END $$;
+    CREATE FUNCTION logged() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO log VALUES (new.text); RETURN new; END $$;
+    CREATE TRIGGER logs AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION logged();
+    CREATE FUNCTION seats_taken() RETURNS bigint LANGUAGE sql STABLE AS
+        'SELECT count(*) FROM seats WHERE owner IS NOT NULL';
+    CREATE SEQUENCE tickets;";
+
+const FILL: &str = "
+    TRUNCATE seats, guests, late, log, events;
+    SELECT setval('tickets', 1, false);
+    INSERT INTO seats VALUES (1, NULL, 1), (2, 'eve', 1), (3, NULL, 2);
+    INSERT INTO guests VALUES (1, 1), (2, 2);";
+
+/// The statements of one session.
+type Session = &'static [&'static str];
+
+const PAIRS: [(&str, Session, Session); 26] = [
+    (
+        "a unique index that is no key",
+        &["UPDATE seats SET owner = 'ada' WHERE id = 1"],
+        &["UPDATE seats SET owner = 'ada' WHERE id = 3"],
+    ),
+    (
+        "a check, then an insert",
+        &[
+            "SELECT count(*)::text AS shown FROM seats WHERE owner = 'ada'",
+            "INSERT INTO seats VALUES (4, 'ada', 1)",
+        ],
+        &[
+            "SELECT count(*)::text AS shown FROM seats WHERE owner = 'ada'",
+            "INSERT INTO seats VALUES (5, 'ada', 1)",
+        ],
+    ),
+    (
+        "the same key, inserted and taken back",
+        &["BEGIN", "INSERT INTO seats VALUES (4, 'x', 1)", "ROLLBACK"],
+        &["INSERT INTO seats VALUES (4, 'y', 1) ON CONFLICT DO NOTHING"],
+    ),
+    (
+        "an upsert and an insert",
+        &[
+            "INSERT INTO seats VALUES (4, 'x', 1) ON CONFLICT (id) DO UPDATE SET row = seats.row + 1",
+        ],
+        &["BEGIN", "INSERT INTO seats VALUES (4, 'y', 2)", "COMMIT"],
+    ),
+    (
+        "a row that is deleted and made again",
+        &[
+            "BEGIN",
+            "DELETE FROM seats WHERE id = 3",
+            "INSERT INTO seats VALUES (3, 'new', 3)",
+            "COMMIT",
+        ],
+        &[
+            "UPDATE seats SET owner = 'ada' WHERE id = 3",
+            "SELECT owner AS shown FROM seats WHERE id = 3",
+        ],
+    ),
+    (
+        "a key that changes, and who references it",
+        &["UPDATE seats SET id = 9 WHERE id = 1"],
+        &[
+            "INSERT INTO guests VALUES (3, 1)",
+            "SELECT string_agg(seat::text, ',' ORDER BY id) AS shown FROM guests",
+        ],
+    ),
+    (
+        "a delete that sets null elsewhere",
+        &["DELETE FROM seats WHERE id = 1"],
+        &[
+            "BEGIN",
+            "SELECT coalesce(seat, 0)::text AS shown FROM guests WHERE id = 1",
+            "UPDATE guests SET seat = 3 WHERE id = 1",
+            "COMMIT",
+        ],
+    ),
+    (
+        "a constraint that is looked at by the commit",
+        &["BEGIN", "INSERT INTO late VALUES (1, 3)", "COMMIT"],
+        &["DELETE FROM seats WHERE id = 3"],
+    ),
+    (
+        "a deferred constraint of both",
+        &[
+            "BEGIN",
+            "INSERT INTO late VALUES (1, 7)",
+            "INSERT INTO seats VALUES (7, NULL, 1)",
+            "COMMIT",
+        ],
+        &["INSERT INTO late VALUES (2, 7)"],
+    ),
+    (
+        "constraints that are set immediate",
+        &[
+            "BEGIN",
+            "INSERT INTO late VALUES (1, 3)",
+            "SET CONSTRAINTS ALL IMMEDIATE",
+            "COMMIT",
+        ],
+        &["BEGIN", "DELETE FROM seats WHERE id = 3", "ROLLBACK"],
+    ),
+    (
+        "a view and its table",
+        &[
+            "BEGIN",
+            "UPDATE front SET owner = 'ada' WHERE owner IS NULL",
+            "COMMIT",
+        ],
+        &[
+            "UPDATE seats SET row = 2 WHERE id = 1",
+            "SELECT count(*)::text AS shown FROM front",
+        ],
+    ),
+    (
+        "a rule",
+        &["INSERT INTO diary VALUES ('a')"],
+        &["SELECT count(*)::text AS shown FROM log"],
+    ),
+    (
+        "a partition and the whole",
+        &["BEGIN", "INSERT INTO events VALUES (5, 'a')", "COMMIT"],
+        &[
+            "SELECT count(*)::text AS shown FROM events_1",
+            "SELECT count(*)::text AS shown FROM log",
+        ],
+    ),
+    (
+        "a row that moves to another partition",
+        &[
+            "INSERT INTO events VALUES (5, 'a')",
+            "UPDATE events SET at = 15 WHERE at = 5",
+        ],
+        &[
+            "UPDATE events SET text = 'b' WHERE text = 'a'",
+            "SELECT count(*)::text AS shown FROM events_2",
+        ],
+    ),
+    (
+        "a function whose SQL is made as it runs",
+        &["SELECT take(1, 'ada')::text AS shown"],
+        &[
+            "SELECT coalesce(owner, '-') AS shown FROM seats WHERE id = 1",
+            "UPDATE seats SET owner = 'bob' WHERE id = 1",
+        ],
+    ),
+    (
+        "a function that reads",
+        &["SELECT seats_taken()::text AS shown"],
+        &["UPDATE seats SET owner = 'bob' WHERE id = 1"],
+    ),
+    (
+        "numbers of a sequence",
+        &["SELECT nextval('tickets')::text AS shown"],
+        &[
+            "SELECT nextval('tickets')::text AS shown",
+            "SELECT last_value::text AS shown FROM tickets",
+        ],
+    ),
+    (
+        "a lock that is tried",
+        &[
+            "BEGIN",
+            "SELECT id::text AS shown FROM seats WHERE id = 1 FOR UPDATE",
+            "COMMIT",
+        ],
+        &["SELECT id::text AS shown FROM seats WHERE id = 1 FOR UPDATE NOWAIT"],
+    ),
+    (
+        "rows that are passed over",
+        &["BEGIN", "UPDATE seats SET row = 5 WHERE id = 2", "COMMIT"],
+        &[
+            "SELECT string_agg(id::text, ',') AS shown FROM (SELECT id FROM seats ORDER BY id FOR UPDATE SKIP LOCKED) s",
+        ],
+    ),
+    (
+        "a savepoint that lets a row go",
+        &[
+            "BEGIN",
+            "SAVEPOINT s",
+            "UPDATE seats SET row = 5 WHERE id = 1",
+            "ROLLBACK TO s",
+            "UPDATE seats SET row = 6 WHERE id = 2",
+            "COMMIT",
+        ],
+        &[
+            "UPDATE seats SET row = row + 1 WHERE id = 1",
+            "SELECT sum(row)::text AS shown FROM seats",
+        ],
+    ),
+    (
+        "an error that a savepoint takes back",
+        &[
+            "BEGIN",
+            "SAVEPOINT s",
+            "INSERT INTO seats VALUES (2, 'x', 1)",
+            "ROLLBACK TO s",
+            "UPDATE seats SET row = 7 WHERE id = 3",
+            "COMMIT",
+        ],
+        &["DELETE FROM guests", "DELETE FROM seats WHERE id = 2"],
+    ),
+    (
+        "a snapshot that begins with a write",
+        &[
+            "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            "UPDATE seats SET row = 7 WHERE id = 3",
+            "SELECT coalesce(owner, '-') AS shown FROM seats WHERE id = 1",
+            "COMMIT",
+        ],
+        &["UPDATE seats SET owner = 'bob' WHERE id = 1"],
+    ),
+    (
+        "serializable, over an index that is not there",
+        &[
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "SELECT count(*)::text AS shown FROM seats WHERE row = 1",
+            "INSERT INTO log VALUES ('a')",
+            "COMMIT",
+        ],
+        &[
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "SELECT count(*)::text AS shown FROM log",
+            "UPDATE seats SET row = 1 WHERE id = 3",
+            "COMMIT",
+        ],
+    ),
+    (
+        "a table that is locked whole",
+        &[
+            "BEGIN",
+            "LOCK TABLE seats IN EXCLUSIVE MODE",
+            "SELECT count(owner)::text AS shown FROM seats",
+            "COMMIT",
+        ],
+        &["UPDATE seats SET owner = 'bob' WHERE id = 1"],
+    ),
+    (
+        "advisory locks of the session",
+        &[
+            "SELECT pg_try_advisory_lock(1)::text AS shown",
+            "UPDATE seats SET row = 8 WHERE id = 1",
+            "SELECT pg_advisory_unlock_all()::text AS shown",
+        ],
+        &[
+            "SELECT pg_try_advisory_lock(1)::text AS shown",
+            "SELECT row::text AS shown FROM seats WHERE id = 1",
+            "SELECT pg_advisory_unlock_all()::text AS shown",
+        ],
+    ),
+    (
+        "a truncation",
+        &["TRUNCATE log"],
+        &[
+            "INSERT INTO log VALUES ('a')",
+            "SELECT count(*)::text AS shown FROM log",
+        ],
+    ),
+];
+
+#[derive(QueryableByName)]
+struct Shown {
+    #[diesel(sql_type = Text)]
+    shown: String,
+}
+
+/// Carries out the statements, up to the first that fails outside a savepoint.
+fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
+    let mut log = Vec::new();
+    let mut in_savepoint = false;
+    let is_open = session[0].starts_with("BEGIN");
+    for sql in session {
+        in_savepoint = (in_savepoint || *sql == "SAVEPOINT s") && *sql != "ROLLBACK TO s";
+        let done = match sql.starts_with("SELECT") {
+            true => sql_query(*sql)
+                .load::<Shown>(conn)
+                .map(|rows| rows.into_iter().map(|row| row.shown).collect::<String>()),
+            false => sql_query(*sql).execute(conn).map(|rows| rows.to_string()),
+        };
+        match done {
+            Ok(shown) => log.push(shown),
+            Err(error) => {
+                // Whose process it was is not the same twice.
+                let error = error.to_string();
+                log.push(error.split(" of ").next().unwrap_or_default().to_owned());
+                if is_open && !in_savepoint {
+                    let _ = conn.batch_execute("ROLLBACK");
+                    return Err(log.join("; "));
+                }
+            }
+        }
+    }
+    Ok(log.join("; "))
+}
+
+#[test]
+#[parallel]
+fn sessions_that_meet_by_what_their_words_do_not_say_come_to_every_end() {
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut PgConnection::establish(database.url()).unwrap();
+    conn.batch_execute(SCHEMA).unwrap();
+    let mut lost = Vec::new();
+    for (what, ada, bob) in PAIRS {
+        let explorer = || {
+            Explorer::new(|| PgConnection::establish(database.url()))
+                .setup(|conn| Ok(conn.batch_execute(FILL)?))
+                .allow_results(|_| true)
+                .code("ada", move |conn| run(conn, ada))
+                .code("bob", move |conn| run(conn, bob))
+        };
+        let all = explorer().exhaustive().explore().unwrap();
+        let reduced = explorer().explore().unwrap();
+        println!(
+            "{what}: {} of {} orders, {} ends, complete {} {}",
+            reduced.schedules(),
+            all.schedules(),
+            all.outcomes().len(),
+            all.is_complete(),
+            reduced.is_complete()
+        );
+        let is_comparable = all.is_complete() && reduced.is_complete();
+        if is_comparable && all.outcomes() != reduced.outcomes() {
+            lost.push((what, all.outcomes().to_vec(), reduced.outcomes().to_vec()));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
