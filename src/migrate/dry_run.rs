@@ -1,8 +1,9 @@
 mod relations;
 mod report;
+mod seen;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use diesel::connection::LoadConnection;
 use diesel::migration::{Migration, MigrationSource};
@@ -11,13 +12,13 @@ use diesel::result::Error;
 
 use self::relations::State;
 pub use self::report::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};
+use self::seen::Seen;
 use super::attempt::{Attempt, Failure};
 use super::error::MigrateError;
 use super::event::Direction;
 use super::ledger::Ledger;
 use super::lock::MigrationLock;
 use super::pending::pending;
-use super::words;
 use crate::{LockError, lock_timeout, transaction};
 
 /// Has a commit of the transaction fail, such as one by a migration's own `COMMIT`.
@@ -48,16 +49,6 @@ impl<T> From<MigrateError> for Rollback<T> {
     fn from(error: MigrateError) -> Self {
         Self::Failed(error)
     }
-}
-
-/// What was seen of one migration.
-struct Seen {
-    /// The relations that it has locked, each with the mode.
-    locks: BTreeSet<(u32, String)>,
-    before: State,
-    after: State,
-    took: Duration,
-    sent: Vec<String>,
 }
 
 impl MigrationLock<'_> {
@@ -208,28 +199,6 @@ impl Attempt<'_, '_> {
             took,
             sent: sent.unwrap_or_default(),
         }))
-    }
-}
-
-impl Seen {
-    /// What the migrations before this one have locked, and hold until the rollback.
-    fn locked_before(&self, base: &BTreeSet<(u32, String)>) -> BTreeSet<(u32, String)> {
-        let before = self.before.locks.difference(base);
-        before
-            .filter(|(oid, _)| self.before.relations.contains_key(oid))
-            .cloned()
-            .collect()
-    }
-
-    /// Those of them that are on relations that this one names.
-    fn locked_before_and_named(&self, base: &BTreeSet<(u32, String)>) -> BTreeSet<(u32, String)> {
-        let sent = || self.sent.iter().map(|sql| &**sql);
-        let mut locks = self.locked_before(base);
-        locks.retain(|(oid, _)| {
-            let relation = self.before.relations.get(oid);
-            relation.is_some_and(|relation| words::mention(sent(), &relation.name))
-        });
-        locks
     }
 }
 

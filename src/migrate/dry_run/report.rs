@@ -1,9 +1,5 @@
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
-
-use super::Seen;
-use super::relations::Relation;
 
 /// What migrations would lock, by [`MigrationLock::dry_run`](crate::MigrationLock::dry_run).
 ///
@@ -91,7 +87,7 @@ pub enum Blocks {
 }
 
 impl Blocks {
-    fn by(mode: &str) -> Self {
+    pub(super) fn by(mode: &str) -> Self {
         match mode {
             "AccessExclusiveLock" => Self::ReadsAndWrites,
             "ExclusiveLock" | "ShareRowExclusiveLock" | "ShareLock" => Self::Writes,
@@ -107,65 +103,6 @@ impl fmt::Display for Blocks {
             Self::Writes => "writes",
             Self::ReadsAndWrites => "reads and writes",
         })
-    }
-}
-
-/// The modes, the strongest first.
-const MODES: [&str; 8] = [
-    "AccessExclusiveLock",
-    "ExclusiveLock",
-    "ShareRowExclusiveLock",
-    "ShareLock",
-    "ShareUpdateExclusiveLock",
-    "RowExclusiveLock",
-    "RowShareLock",
-    "AccessShareLock",
-];
-
-/// The smaller, the stronger.
-fn strength(mode: &str) -> Option<usize> {
-    MODES.iter().position(|known| *known == mode)
-}
-
-impl Seen {
-    /// The locks of `unsure` may be taken again.
-    pub(super) fn report(&self, unsure: &BTreeSet<(u32, String)>) -> Touched {
-        // A relation that the migration itself makes is seen by nobody else.
-        let known = |oid: u32| self.before.relations.get(&oid);
-        let mut locks: Vec<LockTaken> = (self.locks.union(unsure))
-            .filter_map(|lock| {
-                let relation = known(lock.0)?;
-                Some(LockTaken {
-                    mode: lock.1.clone(),
-                    relation: relation.qualified.clone(),
-                    kind: relation.kind(),
-                    blocks: Blocks::by(&lock.1),
-                    is_uncertain: unsure.contains(lock),
-                })
-            })
-            .collect();
-        locks.sort_by_key(|lock| {
-            let strength = strength(&lock.mode);
-            (strength, lock.kind != "table", lock.relation.clone())
-        });
-        // Beside a stronger one, one that may be taken says nothing.
-        let mut named = BTreeSet::new();
-        locks.retain(|lock| named.insert(lock.relation.clone()) || !lock.is_uncertain);
-        let changed = |is_so: fn(&Relation, &Relation) -> bool| -> Vec<String> {
-            let mut names: Vec<String> = (self.after.relations.iter())
-                .filter_map(|(oid, after)| Some((known(*oid)?, after)))
-                .filter(|(before, after)| before.is_table() && is_so(before, after))
-                .map(|(before, _)| before.qualified.clone())
-                .collect();
-            names.sort_unstable();
-            names
-        };
-        Touched {
-            locks,
-            rewritten: changed(|before, after| before.filenode != after.filenode),
-            scanned: changed(|before, after| before.scans < after.scans),
-            took: self.took,
-        }
     }
 }
 
