@@ -17,9 +17,9 @@ where
     C: LoadConnection<Backend = Pg>,
     S: MigrationSource<Pg>,
 {
+    let mut pending = source.migrations().map_err(MigrateError::Unreadable)?;
     ledger.ensure(conn)?;
     let applied = ledger.applied(conn)?;
-    let mut pending = source.migrations().map_err(MigrateError::Unreadable)?;
     pending.retain(|migration| !applied.contains(&migration.name().version()));
     pending.sort_unstable_by(|a, b| a.name().version().cmp(&b.name().version()));
     Ok(pending)
