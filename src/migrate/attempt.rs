@@ -93,6 +93,8 @@ impl Attempt<'_, '_> {
             // Whoever was in the way had the lock before it was waited for.
             Some(Condition::Timeout) => {
                 let waited = self.settings.lock_timeout.unwrap_or(Duration::ZERO);
+                // A migration may have set a shorter limit itself.
+                let waited = waited.min(begun.elapsed());
                 self.in_the_way(held.conn(), sent, waited)
             }
             Some(Condition::NotAvailable) => self.in_the_way(held.conn(), sent, Duration::ZERO),

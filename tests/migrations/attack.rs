@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::{self, Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_locks::{MigrateError, MigrationLock};
+use diesel_locks::{MigrateError, MigrationLock, Retry};
 use diesel_locks_harness::TestDatabase;
 
 use crate::fixture::{All, Sql, applied, exists, run};
@@ -30,6 +30,37 @@ fn a_source_that_cannot_be_read_changes_nothing() {
     assert!(matches!(error, MigrateError::Unreadable(_)), "{error}");
     assert!(!exists(&mut conn, "__diesel_schema_migrations"));
     assert_eq!(advisory_locks(&database), 0);
+}
+
+#[test]
+fn a_limit_that_was_not_reached_names_who_is_in_the_way_and_spares_the_callers_transaction() {
+    let (_database, mut holder, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    holder.batch_execute("CREATE TABLE a (id int)").unwrap();
+    holder.batch_execute("BEGIN; SELECT * FROM a").unwrap();
+    let migrations = All::of([("1", "SET LOCAL lock_timeout = '10ms'; LOCK TABLE a")]);
+    for limit in [Duration::from_secs(3_600), Duration::MAX] {
+        conn.batch_execute("DROP TABLE IF EXISTS kept").unwrap();
+        conn.transaction::<_, diesel::result::Error, _>(|conn| {
+            conn.batch_execute("CREATE TABLE kept (id int)")?;
+            let error = MigrationLock::new()
+                .lock_timeout(limit)
+                .attempts(Retry::new().attempts(0))
+                .run_pending(conn, &migrations)
+                .unwrap_err();
+            let MigrateError::Failed {
+                in_the_way,
+                attempts: 1,
+                ..
+            } = &error
+            else {
+                panic!("{error:?}");
+            };
+            assert_eq!(in_the_way.len(), 1, "{error}");
+            conn.batch_execute("SELECT 1")
+        })
+        .unwrap();
+        assert!(exists(&mut conn, "kept"));
+    }
 }
 
 #[test]
