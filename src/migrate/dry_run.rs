@@ -21,10 +21,10 @@ use super::lock::MigrationLock;
 use super::pending::pending;
 use crate::{LockError, lock_timeout, transaction};
 
-/// Has a commit of the transaction fail, such as one by a migration's own `COMMIT`.
-const NEVER_COMMIT: &str = "CREATE TEMPORARY TABLE diesel_locks_dry_run (commits pg_catalog.bool \
-     CONSTRAINT a_dry_run_is_not_committed UNIQUE DEFERRABLE INITIALLY DEFERRED); \
-     INSERT INTO pg_temp.diesel_locks_dry_run VALUES (true), (true)";
+/// Has a commit of the transaction fail, such as one by a migration's own `COMMIT`: it reads what
+/// the cursor is for, and there is no such setting.
+const NEVER_COMMIT: &str = "DECLARE diesel_locks_dry_run NO SCROLL CURSOR WITH HOLD FOR \
+     SELECT pg_catalog.current_setting('diesel_locks.a_dry_run_is_not_committed')";
 
 /// Why a transaction is rolled back.
 enum Rollback<T> {

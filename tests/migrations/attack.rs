@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::migration::{self, Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_locks::{MigrateError, MigrationLock, Retry};
+use diesel_locks::{MigrateError, MigrationLock, Retry, Tried};
 use diesel_locks_harness::TestDatabase;
 
 use crate::fixture::{All, Sql, applied, exists, run};
@@ -60,6 +60,25 @@ fn a_limit_that_was_not_reached_names_who_is_in_the_way_and_spares_the_callers_t
         })
         .unwrap();
         assert!(exists(&mut conn, "kept"));
+    }
+}
+
+#[test]
+fn a_dry_run_of_a_migration_that_checks_constraints_at_once_is_done() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let migrations = All::of([
+        ("1", "CREATE TABLE a (id int)"),
+        (
+            "2",
+            "SET CONSTRAINTS ALL IMMEDIATE; CREATE TABLE b (id int)",
+        ),
+    ]);
+    let run = MigrationLock::new()
+        .dry_run(&mut conn, &migrations)
+        .unwrap();
+    for report in &run.migrations {
+        assert!(matches!(report.tried, Tried::Done(_)), "{run}");
     }
 }
 
