@@ -1,5 +1,6 @@
 //! One migration, applied or reverted under the lock.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,11 +60,16 @@ impl Attempt<'_, '_> {
         C: LoadConnection<Backend = Pg> + 'static,
     {
         slot::record(conn);
-        let done = match self.direction {
+        let done = panic::catch_unwind(AssertUnwindSafe(|| match self.direction {
             Direction::Up => self.migration.run(conn),
             Direction::Down => self.migration.revert(conn),
-        };
-        (done.map_err(Failure::Migration), slot::recorded(conn))
+        }));
+        // Whatever is sent after a panic is not noted any more either.
+        let sent = slot::recorded(conn);
+        match done {
+            Ok(done) => (done.map_err(Failure::Migration), sent),
+            Err(payload) => panic::resume_unwind(payload),
+        }
     }
 
     pub(super) fn note_the_version<C>(&self, conn: &mut C) -> Result<(), Error>
@@ -140,5 +146,67 @@ impl Attempt<'_, '_> {
         let names = words::names(sent.into_iter().flatten().map(|sql| &**sql));
         // What the attempt failed for counts more than why nobody could be found.
         observe::in_the_way(conn, &names, waited).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "these are tests")]
+
+    use std::fmt;
+
+    use diesel::PgConnection;
+    use diesel::connection::{BoxableConnection, Connection};
+    use diesel::migration::{self, MigrationMetadata, MigrationName};
+    use diesel_locks_harness::TestDatabase;
+
+    use super::*;
+    use crate::MigrationLock;
+
+    struct Panics;
+
+    impl Migration<Pg> for Panics {
+        fn run(&self, _: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
+            panic!("at once")
+        }
+
+        fn revert(&self, _: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
+            Ok(())
+        }
+
+        fn metadata(&self) -> &dyn MigrationMetadata {
+            self
+        }
+
+        fn name(&self) -> &dyn MigrationName {
+            self
+        }
+    }
+
+    impl MigrationMetadata for Panics {}
+
+    impl MigrationName for Panics {
+        fn version(&self) -> MigrationVersion<'_> {
+            "1".into()
+        }
+    }
+
+    impl fmt::Display for Panics {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("1")
+        }
+    }
+
+    #[test]
+    fn no_statement_is_noted_after_a_panic() {
+        let database = TestDatabase::new().unwrap();
+        let mut conn = PgConnection::establish(database.url()).unwrap();
+        let run_it = || {
+            MigrationLock::new()
+                .run_migration(&mut conn, &Panics)
+                .map(drop)
+        };
+        panic::catch_unwind(AssertUnwindSafe(run_it)).unwrap_err();
+        assert_eq!(slot::recorded(&mut conn), None);
     }
 }
