@@ -185,3 +185,23 @@ fn a_dry_run_sees_relations_of_every_kind() {
     assert!(!text.contains('\x1b'));
     assert!(!exists(&mut conn, "even"));
 }
+
+#[test]
+fn a_role_that_may_make_no_temporary_table_may_try_its_migrations() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.batch_execute(
+        "CREATE ROLE makes_no_temporary_table; \
+         GRANT ALL ON SCHEMA public TO makes_no_temporary_table; DO $$ BEGIN \
+         EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database()); \
+         END $$; SET ROLE makes_no_temporary_table",
+    )
+    .unwrap();
+    let migrations = All::of([("1", "CREATE TABLE a (id int)")]);
+    let done = MigrationLock::new().dry_run(&mut conn, &migrations);
+    conn.batch_execute(
+        "RESET ROLE; DROP OWNED BY makes_no_temporary_table; DROP ROLE makes_no_temporary_table",
+    )
+    .unwrap();
+    assert_eq!(done.unwrap().migrations.len(), 1);
+}
