@@ -145,7 +145,8 @@ impl Attempt<'_, '_> {
     {
         let names = words::names(sent.into_iter().flatten().map(|sql| &**sql));
         // What the attempt failed for counts more than why nobody could be found.
-        observe::in_the_way(conn, &names, waited).unwrap_or_default()
+        conn.transaction(|conn| observe::in_the_way(conn, &names, waited))
+            .unwrap_or_default()
     }
 }
 

@@ -61,8 +61,9 @@ impl MigrationLock<'_> {
     /// be: where it cannot, see [`LockTaken::is_uncertain`]. What runs outside a transaction is listed
     /// as not tried.
     ///
-    /// Nothing is changed, but the numbers that a sequence has given away: a migration that sends a
-    /// `COMMIT` of its own ends the dry run with an error. While it runs, its locks
+    /// Nothing is changed, but the numbers that a sequence has given away. A migration that sends a
+    /// `COMMIT` of its own ends the dry run with an error and changes nothing; one that sends a
+    /// `ROLLBACK` ends it too, and what it does after that stays. While it runs, its locks
     /// are as real as those of the migrations, and all of them are held until its end: use a copy of
     /// the database, or [`lock_timeout`](Self::lock_timeout), with which a migration that would have
     /// to wait is [`Tried::Failed`]. The migration lock is taken meanwhile.

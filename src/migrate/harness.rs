@@ -112,6 +112,6 @@ where
 
     fn applied_migrations(&mut self) -> Result<Vec<MigrationVersion<'static>>> {
         let place = Place::of(self.conn)?;
-        Ok(Ledger::new(DIESEL, &place).applied(self.conn)?)
+        Ok(Ledger::new(DIESEL, "", &place).applied(self.conn)?)
     }
 }

@@ -35,6 +35,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Ledger {
     name: String,
+    /// Whose notes these are, where several applications have a lock each.
+    application: String,
     schema: Option<String>,
 }
 
@@ -63,9 +65,10 @@ impl Note {
 }
 
 impl Ledger {
-    pub(super) fn new(name: &str, place: &Place) -> Self {
+    pub(super) fn new(name: &str, application: &str, place: &Place) -> Self {
         Self {
             name: name.to_owned(),
+            application: application.to_owned(),
             schema: place.schema.clone(),
         }
     }
@@ -76,7 +79,7 @@ impl Ledger {
     }
 
     fn notes(&self) -> String {
-        self.qualified(&format!("__begun{}", self.name))
+        self.qualified(&format!("__begun{}{}", self.name, self.application))
     }
 
     fn qualified(&self, name: &str) -> String {
@@ -95,7 +98,12 @@ impl Ledger {
         if exists(conn, &self.table())? {
             return Ok(());
         }
-        conn.batch_execute(&CREATE_MIGRATIONS_TABLE.replacen(DIESEL, &self.table(), 1))
+        let create = CREATE_MIGRATIONS_TABLE.replacen(DIESEL, &self.table(), 1);
+        match conn.transaction(|conn| conn.batch_execute(&create)) {
+            // Another application, with a lock of its own, was sooner by a moment.
+            Err(_) if exists(conn, &self.table())? => Ok(()),
+            made => made,
+        }
     }
 
     /// The versions that were applied, the last one first; none if there is no table yet.

@@ -227,7 +227,8 @@ impl<'p> MigrationLock<'p> {
     pub fn print_progress(self) -> Self {
         self.on_progress(|event| {
             // There is nobody to tell if nobody can read it.
-            let _ = writeln!(io::stderr(), "{event}");
+            let line = event.to_string().replace(char::is_control, " ");
+            let _ = writeln!(io::stderr(), "{line}");
         })
     }
 
@@ -445,7 +446,7 @@ impl<'p> MigrationLock<'p> {
         C: LoadConnection<Backend = Pg>,
     {
         let place = Place::of(conn)?;
-        let ledger = Ledger::new(&self.ledger, &place);
+        let ledger = Ledger::new(&self.ledger, &self.name, &place);
         let is_open = transaction::depth(conn)?.is_some();
         let mut wait = Waiting::begin(&self.settings, key_name(&place.database, &self.name));
         let work = |held: &mut Held<'_, C>| {

@@ -150,7 +150,7 @@ impl Attempt<'_, '_> {
 
 impl Ended<'_> {
     fn is_one_statement(&self) -> bool {
-        matches!(self.sent, Some([_]))
+        matches!(self.sent, Some([sql]) if words::is_one_statement(sql))
     }
 
     fn is_new(&self, index: &Index) -> bool {
@@ -180,10 +180,14 @@ impl Ended<'_> {
     {
         let mut leftovers = index::broken(conn, self.now)?;
         leftovers.retain(|index| {
+            // Of two of one name, in two schemas, this attempt has made the other one.
+            let is_made = (self.now.iter())
+                .any(|other| other.is_valid && other.name == index.name && self.is_new(other));
             // Where nobody knows what was sent.
-            let may_be_its =
-                self.sent.is_none() && interrupted.is_some_and(|note| note.is_older_than(index));
-            self.is_new(index) || self.is_mentioned(&index.name) || may_be_its
+            let may_be_its = self.sent.is_none()
+                && (self.is_new(index)
+                    || interrupted.is_some_and(|note| note.is_older_than(index)));
+            !is_made && (self.is_mentioned(&index.name) || may_be_its)
         });
         // Of several statements, the interrupted run has done some.
         if let Some(note) = interrupted

@@ -11,23 +11,30 @@ pub(super) fn names<'t>(texts: impl IntoIterator<Item = &'t str>) -> Vec<String>
     names.into_iter().take(MOST).collect()
 }
 
-/// Whether `name`, which has no schema, is one of the names in the text.
+/// Whether `name`, which has no schema, stands in one of the texts, with nothing next to it that
+/// could belong to a name.
 pub(super) fn mention<'t>(texts: impl IntoIterator<Item = &'t str>, name: &str) -> bool {
-    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
-    (texts.into_iter().flat_map(split)).any(|found| {
-        let last = last_part(&found);
-        last == quoted || last == name || last.to_lowercase() == name
+    let name = name.replace('"', "\"\"").to_lowercase();
+    let is_part = |char: char| char.is_alphanumeric() || "_$".contains(char);
+    texts.into_iter().any(|text| {
+        let text = text.to_lowercase();
+        text.match_indices(&name).any(|(at, found)| {
+            let rest = &text[at + found.len()..];
+            // PostgreSQL cuts what is longer.
+            let is_cut = name.len() >= LONGEST;
+            !text[..at].ends_with(is_part) && (is_cut || !rest.starts_with(is_part))
+        })
     })
 }
 
-/// The name without its schema.
-fn last_part(name: &str) -> &str {
-    let mut is_quoted = false;
-    let dot = name.rfind(|char| {
-        is_quoted ^= char == '"';
-        char == '.' && !is_quoted
-    });
-    dot.map_or(name, |dot| &name[dot + 1..])
+/// The longest name that PostgreSQL has, in bytes.
+const LONGEST: usize = 63;
+
+/// Whether the text is one statement, and one that can't commit a part of what it does.
+pub(super) fn is_one_statement(text: &str) -> bool {
+    let text = text.trim().trim_end_matches(';').to_lowercase();
+    let may_commit = ["do", "call"].iter().any(|word| text.starts_with(word));
+    !text.contains(';') && !may_commit
 }
 
 fn split(text: &str) -> Vec<String> {

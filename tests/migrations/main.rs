@@ -6,6 +6,7 @@ mod support;
 mod attack;
 mod attempts;
 mod dry_run;
+mod edges;
 mod fixture;
 mod harness;
 mod hostile;
