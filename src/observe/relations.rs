@@ -22,7 +22,8 @@ where
     .load(conn)
 }
 
-/// The tables of which another session may be building an index, by `CREATE INDEX CONCURRENTLY`.
+/// The tables of which another session may be building an index, by `CREATE INDEX CONCURRENTLY`: it
+/// has the lock for that, and runs nothing that is known to be something else, such as a `VACUUM`.
 pub(crate) fn tables_being_indexed<C>(conn: &mut C) -> QueryResult<Vec<u32>>
 where
     C: LoadConnection<Backend = Pg>,
@@ -32,7 +33,12 @@ where
          WHERE (locktype OPERATOR(pg_catalog.=) 'relation') AND granted \
          AND (database OPERATOR(pg_catalog.=) {HERE}) \
          AND (mode OPERATOR(pg_catalog.=) 'ShareUpdateExclusiveLock') \
-         AND (pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid())"
+         AND (pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS activity \
+         WHERE (activity.pid OPERATOR(pg_catalog.=) pg_locks.pid) \
+         AND (activity.query OPERATOR(pg_catalog.<>) '<insufficient privilege>') \
+         AND (pg_catalog.strpos(pg_catalog.lower(activity.query), 'index') \
+         OPERATOR(pg_catalog.=) 0))"
     ))
     .load(conn)
 }

@@ -1,7 +1,7 @@
 //! What migrations run into that several applications, schemas and statements share.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -211,6 +211,27 @@ where
     fn migrations(&self) -> migration::Result<Vec<Box<dyn Migration<Pg>>>> {
         Ok(vec![Box::new(Code(self.0.clone(), Arc::clone(&self.1)))])
     }
+}
+
+#[test]
+fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
+    let (_database, mut other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    conn.batch_execute(TABLE).unwrap();
+    leave_invalid(&mut conn, "accounts_owner", "accounts");
+    // VACUUM and ANALYZE have such a lock, and take it as soon as it is free.
+    let other = Mutex::new(other);
+    let index = Code::new(move |conn| {
+        conn.batch_execute(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS accounts_owner ON accounts (owner)",
+        )?;
+        let mut other = other.lock().unwrap();
+        Ok(other.batch_execute("BEGIN; LOCK TABLE accounts IN SHARE UPDATE EXCLUSIVE MODE")?)
+    });
+    let done = MigrationLock::new().run_pending(&mut conn, &index);
+    assert!(
+        matches!(done, Err(MigrateError::LeftoverIndex { .. })),
+        "{done:?}"
+    );
 }
 
 #[test]
