@@ -48,6 +48,7 @@ impl Attempt<'_, '_> {
         }
         let mut attempt = 1;
         let mut clearings = 0;
+        let mut dropped: Vec<Index> = Vec::new();
         loop {
             let (done, sent) = self.carry_out(held.conn());
             let source = match done {
@@ -68,7 +69,8 @@ impl Attempt<'_, '_> {
             };
             let leftovers = ended.leftovers(held.conn(), interrupted.as_ref())?;
             let are_new = (leftovers.iter()).all(|index| ended.is_new(index));
-            let was_done = (interrupted.as_ref()).is_some_and(|note| ended.was_done_before(note));
+            let was_done = (interrupted.as_ref()).is_some_and(|note| ended.was_done_before(note))
+                || ended.was_done_by_dropping(&dropped);
             let is_one_statement = ended.is_one_statement();
             if leftovers.is_empty() {
                 let Some(source) = source else {
@@ -101,6 +103,7 @@ impl Attempt<'_, '_> {
                     index: index.leftover(),
                 });
             }
+            dropped.extend(leftovers.iter().cloned());
             clearings += 1;
             if are_new || clearings == CLEARINGS {
                 // Another attempt would end as this one did.
@@ -215,5 +218,13 @@ impl Ended<'_> {
         });
         let is_dropped = note.gone(self.now).any(|name| self.is_in_the_message(name));
         self.is_one_statement() && (is_made || is_dropped)
+    }
+
+    /// Whether the one statement of the migration fails because it was to drop what this run has
+    /// cleared away.
+    fn was_done_by_dropping(&self, dropped: &[Index]) -> bool {
+        let is_gone = |name: &str| self.now.iter().all(|index| index.name != name);
+        let mut names = dropped.iter().map(|index| &*index.name);
+        self.is_one_statement() && names.any(|name| self.is_in_the_message(name) && is_gone(name))
     }
 }

@@ -235,6 +235,30 @@ fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
 }
 
 #[test]
+fn a_concurrent_drop_that_left_its_index_is_done_once_that_is_cleared_away() {
+    let (_database, mut holder, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    conn.batch_execute(TABLE).unwrap();
+    conn.batch_execute("CREATE INDEX accounts_owner ON accounts (owner)")
+        .unwrap();
+    holder
+        .batch_execute("BEGIN; SELECT * FROM accounts")
+        .unwrap();
+    conn.batch_execute("SET lock_timeout = '20ms'").unwrap();
+    let holder = Mutex::new(holder);
+    // Whoever was in the way is gone by the time that the index is cleared away.
+    let drops = Code::new(move |conn| {
+        let done = conn.batch_execute("DROP INDEX CONCURRENTLY accounts_owner");
+        holder.lock().unwrap().batch_execute("ROLLBACK").unwrap();
+        Ok(done?)
+    });
+    let done = MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .run_pending(&mut conn, &drops);
+    assert!(!exists(&mut conn, "accounts_owner"));
+    assert_eq!(done.unwrap().len(), 1);
+}
+
+#[test]
 fn two_applications_with_locks_of_their_own_start_at_once_on_an_empty_database() {
     for _ in 0..20 {
         let database = TestDatabase::new().unwrap();
