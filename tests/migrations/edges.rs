@@ -215,7 +215,7 @@ where
 
 #[test]
 fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
-    let (_database, mut other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    let (_database, other, mut conn) = two_sessions(TestDatabase::new().unwrap());
     conn.batch_execute(TABLE).unwrap();
     leave_invalid(&mut conn, "accounts_owner", "accounts");
     // VACUUM and ANALYZE have such a lock, and take it as soon as it is free.
