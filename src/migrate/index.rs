@@ -16,9 +16,13 @@ use crate::observe;
 pub(super) struct Index {
     pub(super) oid: u32,
     pub(super) name: String,
+    pub(super) schema: String,
+    /// Whether the name alone finds it.
+    pub(super) is_visible: bool,
     /// With the schema, and quotes where they are needed.
     qualified: String,
-    table_oid: u32,
+    pub(super) table_oid: u32,
+    pub(super) table_name: String,
     table: String,
     pub(super) is_valid: bool,
 }
@@ -36,9 +40,10 @@ impl Index {
 /// All indexes of the database. An index of a partitioned table is not valid as long as one of the
 /// partitions has none, and is left out.
 pub(super) fn all<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<Vec<Index>> {
-    sql::<(Oid, Text, Text, Oid, Text, Bool)>(
-        "SELECT c.oid, c.relname::pg_catalog.text, \
-         pg_catalog.format('%I.%I', n.nspname, c.relname), t.oid, \
+    sql::<(Oid, Text, Text, Bool, Text, Oid, Text, Text, Bool)>(
+        "SELECT c.oid, c.relname::pg_catalog.text, n.nspname::pg_catalog.text, \
+         pg_catalog.pg_table_is_visible(c.oid), \
+         pg_catalog.format('%I.%I', n.nspname, c.relname), t.oid, t.relname::pg_catalog.text, \
          pg_catalog.format('%I.%I', tn.nspname, t.relname), i.indisvalid \
          FROM pg_catalog.pg_index AS i \
          JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \

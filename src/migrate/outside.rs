@@ -171,6 +171,18 @@ impl Ended<'_> {
         words::mention(sent.chain(message.as_deref()), name)
     }
 
+    /// Whether the name of the index, or of its table, can stand for this one and not for one in
+    /// another schema.
+    fn may_be_meant(&self, index: &Index) -> bool {
+        index.is_visible || self.is_mentioned(&index.schema)
+    }
+
+    /// Whether the table of the index is mentioned, or one of the indexes that it has.
+    fn is_about_the_table_of(&self, index: &Index) -> bool {
+        let mut indexes = (self.now.iter()).filter(|other| other.table_oid == index.table_oid);
+        self.is_mentioned(&index.table_name) || indexes.any(|other| self.is_mentioned(&other.name))
+    }
+
     fn is_in_the_message(&self, name: &str) -> bool {
         self.message()
             .is_some_and(|message| words::mention([&*message], name))
@@ -183,14 +195,13 @@ impl Ended<'_> {
     {
         let mut leftovers = index::broken(conn, self.now)?;
         leftovers.retain(|index| {
-            // Of two of one name, in two schemas, this attempt has made the other one.
-            let is_made = (self.now.iter())
-                .any(|other| other.is_valid && other.name == index.name && self.is_new(other));
-            // Where nobody knows what was sent.
+            let is_named = self.may_be_meant(index) && self.is_mentioned(&index.name);
+            let is_made_since =
+                self.is_new(index) || interrupted.is_some_and(|note| note.is_older_than(index));
+            // The server may have given it its name, or nobody knows what was sent.
             let may_be_its = self.sent.is_none()
-                && (self.is_new(index)
-                    || interrupted.is_some_and(|note| note.is_older_than(index)));
-            !is_made && (self.is_mentioned(&index.name) || may_be_its)
+                || (self.may_be_meant(index) && self.is_about_the_table_of(index));
+            is_named || (is_made_since && may_be_its)
         });
         // Of several statements, the interrupted run has done some.
         if let Some(note) = interrupted
@@ -202,6 +213,7 @@ impl Ended<'_> {
                     .filter(|index| {
                         index.is_valid
                             && note.is_older_than(index)
+                            && self.may_be_meant(index)
                             && self.is_in_the_message(&index.name)
                     })
                     .cloned(),
@@ -214,7 +226,10 @@ impl Ended<'_> {
     /// out: the index that it makes is there, or the one that it drops is not.
     fn was_done_before(&self, note: &Note) -> bool {
         let is_made = (self.now.iter()).any(|index| {
-            index.is_valid && note.is_older_than(index) && self.is_in_the_message(&index.name)
+            index.is_valid
+                && note.is_older_than(index)
+                && self.may_be_meant(index)
+                && self.is_in_the_message(&index.name)
         });
         let is_dropped = note.gone(self.now).any(|name| self.is_in_the_message(name));
         self.is_one_statement() && (is_made || is_dropped)

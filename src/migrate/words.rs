@@ -20,8 +20,8 @@ pub(super) fn mention<'t>(texts: impl IntoIterator<Item = &'t str>, name: &str) 
         let text = text.to_lowercase();
         text.match_indices(&name).any(|(at, found)| {
             let rest = &text[at + found.len()..];
-            // PostgreSQL cuts what is longer.
-            let is_cut = name.len() >= LONGEST;
+            // PostgreSQL cuts what is longer, between two letters.
+            let is_cut = name.len() > LONGEST - LETTER;
             !text[..at].ends_with(is_part) && (is_cut || !rest.starts_with(is_part))
         })
     })
@@ -30,11 +30,14 @@ pub(super) fn mention<'t>(texts: impl IntoIterator<Item = &'t str>, name: &str) 
 /// The longest name that PostgreSQL has, in bytes.
 const LONGEST: usize = 63;
 
-/// Whether the text is one statement, and one that can't commit a part of what it does.
+/// As many bytes as a letter has at most.
+const LETTER: usize = 4;
+
+/// Whether the text is one statement, and one that can't commit a part of what it does. A comment
+/// may have it taken for one that can.
 pub(super) fn is_one_statement(text: &str) -> bool {
-    let text = text.trim().trim_end_matches(';').to_lowercase();
-    let may_commit = ["do", "call"].iter().any(|word| text.starts_with(word));
-    !text.contains(';') && !may_commit
+    let text = text.trim_end().trim_end_matches(';');
+    !text.contains(';') && !mention([text], "do") && !mention([text], "call")
 }
 
 fn split(text: &str) -> Vec<String> {

@@ -24,6 +24,7 @@ where
 
 /// The tables of which another session may be building an index, by `CREATE INDEX CONCURRENTLY`: it
 /// has the lock for that, and runs nothing that is known to be something else, such as a `VACUUM`.
+/// Of a long statement only the beginning is known, which may be a comment.
 pub(crate) fn tables_being_indexed<C>(conn: &mut C) -> QueryResult<Vec<u32>>
 where
     C: LoadConnection<Backend = Pg>,
@@ -36,9 +37,12 @@ where
          AND (pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS activity \
          WHERE (activity.pid OPERATOR(pg_catalog.=) pg_locks.pid) \
-         AND (activity.query OPERATOR(pg_catalog.<>) '<insufficient privilege>') \
+         AND (activity.query OPERATOR(pg_catalog.<>) ALL \
+         (ARRAY['', '<insufficient privilege>']::pg_catalog.text[])) \
          AND (pg_catalog.strpos(pg_catalog.lower(activity.query), 'index') \
-         OPERATOR(pg_catalog.=) 0))"
+         OPERATOR(pg_catalog.=) 0) \
+         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS building \
+         WHERE building.pid OPERATOR(pg_catalog.=) activity.pid))"
     ))
     .load(conn)
 }

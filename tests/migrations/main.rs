@@ -15,4 +15,5 @@ mod library;
 mod lock;
 mod priority;
 mod processes;
+mod remains;
 mod traffic;
