@@ -1,5 +1,6 @@
 //! The command, as a user runs it: a process, on a real server.
 
+mod help;
 mod isolation;
 mod key;
 mod migrate;
