@@ -41,6 +41,9 @@ fn summary(app: &App) -> Line<'_> {
         line.push(format!("no answer, trying again: {}", one_line(problem)).red());
         return Line::from(line);
     }
+    if let Some(silence) = app.silence() {
+        line.push(format!("no answer for {}: ", time(silence)).red());
+    }
     let roots = graph.roots();
     line.push(format!("{} waits, {} in the way", graph.waits().len(), roots.len()).into());
     if let Some(wait) = graph
