@@ -88,6 +88,10 @@ impl App {
         &self.graph
     }
 
+    pub(super) fn locks(&self) -> &[LockInfo] {
+        &self.locks
+    }
+
     pub(super) fn chosen(&self) -> Option<&Row> {
         self.rows.get(self.table.selected()?)
     }

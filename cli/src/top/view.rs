@@ -1,6 +1,6 @@
 //! The screen.
 
-use diesel_locks::End;
+use diesel_locks::{End, WaitGraph};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
@@ -35,7 +35,6 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App) {
 }
 
 fn summary(app: &App) -> Line<'_> {
-    let graph = app.graph();
     let mut line = vec!["diesel_locks top ".bold()];
     if let Some(problem) = &app.problem {
         line.push(format!("no answer, trying again: {}", one_line(problem)).red());
@@ -44,19 +43,12 @@ fn summary(app: &App) -> Line<'_> {
     if let Some(silence) = app.silence() {
         line.push(format!("no answer for {}: ", time(silence)).red());
     }
-    let roots = graph.roots();
-    line.push(format!("{} waits, {} in the way", graph.waits().len(), roots.len()).into());
-    if let Some(wait) = graph
-        .waits()
-        .iter()
-        .filter_map(|wait| wait.lock.waiting)
-        .max()
-    {
-        line.push(format!(", longest {}", time(wait)).into());
-    }
-    let deadlocks = graph.cycles().len();
-    if deadlocks > 0 {
-        line.push(format!(", {deadlocks} deadlocked").red().bold());
+    match app.subject() {
+        Subject::Waits => line.extend(waits(app.graph())),
+        Subject::Locks => {
+            let waiting = app.locks().iter().filter(|lock| !lock.granted).count();
+            line.push(format!("{} locks, {waiting} waited for", app.locks().len()).into());
+        }
     }
     line.push(
         format!(
@@ -73,6 +65,20 @@ fn summary(app: &App) -> Line<'_> {
         line.push(format!(" | /{}", app.filter).cyan());
     }
     Line::from(line)
+}
+
+fn waits(graph: &WaitGraph) -> Vec<Span<'static>> {
+    let roots = graph.roots().len();
+    let mut spans = vec![format!("{} waits, {roots} in the way", graph.waits().len()).into()];
+    let waiting = graph.waits().iter().filter_map(|wait| wait.lock.waiting);
+    if let Some(longest) = waiting.max() {
+        spans.push(format!(", longest {}", time(longest)).into());
+    }
+    let deadlocks = graph.cycles().len();
+    if deadlocks > 0 {
+        spans.push(format!(", {deadlocks} deadlocked").red().bold());
+    }
+    spans
 }
 
 fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
