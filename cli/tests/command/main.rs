@@ -2,6 +2,7 @@
 
 mod help;
 mod isolation;
+mod jam;
 mod key;
 mod migrate;
 mod observe;
