@@ -1,11 +1,13 @@
 //! The screen.
 
+use std::ops::Range;
+
 use diesel_locks::{End, WaitGraph};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, Wrap};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 use super::app::{App, Mode};
 use super::source::Subject;
@@ -111,10 +113,23 @@ fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
         Subject::Locks => "lock",
     };
     let head = TableRow::new(["pid", "application", "role", "wait", what, "doing"]);
-    let table = Table::new(app.rows.iter().map(row), widths)
+    let (shown, mut state) = window(app, area.height.saturating_sub(1).max(1).into());
+    let table = Table::new(app.rows[shown].iter().map(row), widths)
         .header(head.style(Modifier::REVERSED))
         .row_highlight_style(Style::new().bg(Color::Blue).fg(Color::White));
-    frame.render_stateful_widget(table, area, &mut app.table);
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// The rows for which there is room, the chosen one among them: a server may have thousands.
+fn window(app: &mut App, height: usize) -> (Range<usize>, TableState) {
+    let chosen = app.table.selected();
+    let at = chosen.unwrap_or_default();
+    let first = app.table.offset().min(at);
+    let first = first.max((at + 1).saturating_sub(height));
+    *app.table.offset_mut() = first;
+    let shown = first..app.rows.len().min(first + height);
+    let state = TableState::new().with_selected(chosen.map(|chosen| chosen - first));
+    (shown, state)
 }
 
 fn row(row: &Row) -> TableRow<'_> {

@@ -117,3 +117,22 @@ fn top_says_that_a_server_is_silent_and_can_be_quit_meanwhile() {
     terminal.shows(&["exit status 0"]);
     kill(own, Signal::SIGCONT).unwrap();
 }
+
+#[test]
+fn the_chosen_session_stays_on_a_screen_that_is_too_small_for_all() {
+    let server = server();
+    let jam = Jam::new(&server, "accounts", 12);
+    let last = jam.waited_by.last().unwrap();
+    for (width, height) in [(80, 14), (40, 6), (12, 3)] {
+        let terminal = top(&server, width, height);
+        terminal.shows(&["pid"]);
+        terminal.press(&["End"]);
+        if width >= 40 {
+            terminal.shows(&[last]);
+            terminal.press(&["Home"]);
+            terminal.shows(&[&jam.held_by]);
+        }
+        terminal.press(&["q"]);
+        terminal.shows(&["exit status"]);
+    }
+}
