@@ -128,7 +128,7 @@ fn the_chosen_session_stays_on_a_screen_that_is_too_small_for_all() {
         terminal.shows(&["pid"]);
         terminal.press(&["End"]);
         if width >= 40 {
-            terminal.shows(&[last]);
+            terminal.shows(&[&format!("└ {last}")]);
             terminal.press(&["Home"]);
             terminal.shows(&[&jam.held_by]);
         }
