@@ -9,7 +9,7 @@ use crate::migrate::MigrateArguments;
 use crate::observe::{EndArguments, GraphArguments, ListArguments, WaitsArguments};
 #[cfg(unix)]
 use crate::run::{Helper, Run};
-use crate::shell::CompletionsArguments;
+use crate::shell::{CompletionsArguments, ManArguments};
 use crate::top::TopArguments;
 
 /// Locks on PostgreSQL: run a command under one, and see who is in the way
@@ -50,8 +50,7 @@ pub(crate) enum Task {
     Migrate(MigrateArguments),
     Key(KeyArguments),
     Completions(CompletionsArguments),
-    /// Prints the man page
-    Man,
+    Man(ManArguments),
     Isolation(Files),
     #[cfg(unix)]
     #[command(hide = true)]
@@ -63,6 +62,10 @@ pub(crate) enum Task {
 /// Prints what isolationtester prints, but for rows, notices and notifications. The databases are
 /// made on the server that DATABASE_URL names, or else on a private one, which is started for them.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  diesel_locks isolation deadlock-simple.spec
+  DATABASE_URL=postgres://localhost/postgres diesel_locks isolation specs/*.spec")]
 pub(crate) struct Files {
     /// A file in the language of PostgreSQL's isolation tests
     #[arg(value_name = "FILE", required = true)]

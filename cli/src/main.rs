@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Task::Isolation(files) => isolation::main(&files),
         Task::Migrate(migrate) => migrate::migrate(&migrate),
         Task::Completions(shell) => shell::completions(&shell),
-        Task::Man => shell::man(),
+        Task::Man(man) => shell::man(&man),
         Task::Key(key) => key::main(&key),
         Task::Ls(list) => observe::ls(&list),
         Task::Waits(waits) => observe::waits(&waits),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use diesel_locks::{MigrationLock, Tried};
+use diesel_locks::{MigrationLock, Retry, Tried};
 use diesel_migrations::FileBasedMigrations;
 
 use crate::database::Database;
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 #[command(after_help = "\
 Examples:
   diesel_locks migrate
-  diesel_locks migrate --dry-run
+  diesel_locks migrate --dry-run --markdown > locks.md
   diesel_locks migrate --migration-dir db/migrations --lock-timeout 2s")]
 pub(crate) struct MigrateArguments {
     /// The directory of the migrations; else MIGRATION_DIRECTORY, or the `migrations` here or in a
@@ -30,12 +30,22 @@ pub(crate) struct MigrateArguments {
     /// Runs them in a transaction that is rolled back, and prints what they would lock
     #[arg(long)]
     dry_run: bool,
+    /// Prints the dry run as a table in Markdown
+    #[arg(long, requires = "dry_run")]
+    markdown: bool,
     /// How long to wait for whoever runs migrations now
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration::parse)]
     timeout: Duration,
     /// How long a migration may wait for each of its locks, before it is tried again
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     lock_timeout: Option<Duration>,
+    /// How often a migration is tried that is refused a lock, or is ended to resolve a deadlock
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    attempts: u32,
+    /// Drops an invalid index that an interrupted CREATE INDEX CONCURRENTLY has left in the way, and
+    /// builds it again
+    #[arg(long, conflicts_with = "dry_run")]
+    drop_invalid_indexes: bool,
     #[command(flatten)]
     database: Database,
 }
@@ -53,6 +63,8 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
     .map_err(Failure::new)?;
     let mut lock = MigrationLock::new()
         .timeout(arguments.timeout)
+        .attempts(retry(arguments.attempts))
+        .drop_invalid_indexes(arguments.drop_invalid_indexes)
         .print_progress();
     if let Some(timeout) = arguments.lock_timeout {
         lock = lock.lock_timeout(timeout);
@@ -60,7 +72,10 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
     let mut conn = arguments.database.connect()?;
     if arguments.dry_run {
         let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
-        print!("{report}");
+        match arguments.markdown {
+            true => print!("{}", report.to_markdown()),
+            false => print!("{report}"),
+        }
         let failed = |tried: &Tried| matches!(tried, Tried::Failed { .. });
         return Ok(
             match report.migrations.iter().any(|one| failed(&one.tried)) {
@@ -76,4 +91,11 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         println!("{version}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// With pauses in which whoever is in the way has time to end.
+fn retry(attempts: u32) -> Retry {
+    Retry::new()
+        .attempts(attempts)
+        .backoff(Duration::from_millis(50), Duration::from_secs(2))
 }

@@ -58,6 +58,10 @@ impl Look {
 /// One line for each wait, with whom it is behind, as pg_blocking_pids says. The exit status is 0
 /// if the question was answered, whatever the answer is.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  diesel_locks waits --name nightly-report
+  diesel_locks waits --json | jq '.[] | select(.waiting > 60) | .blockers'")]
 pub(crate) struct WaitsArguments {
     /// Prints an array of objects
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! What a package installs beside the command: completions for shells, and the man page.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -10,11 +11,25 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 
 /// Prints the completions for a shell
-///
-/// For bash: `diesel_locks completions bash > /etc/bash_completion.d/diesel_locks`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  diesel_locks completions bash > /etc/bash_completion.d/diesel_locks
+  diesel_locks completions fish > ~/.config/fish/completions/diesel_locks.fish")]
 pub(crate) struct CompletionsArguments {
     shell: Shell,
+}
+
+/// Prints the man page, or writes it and those of all commands into a directory
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  diesel_locks man | man -l -
+  diesel_locks man --out-dir /usr/local/share/man/man1")]
+pub(crate) struct ManArguments {
+    /// Where diesel_locks.1, diesel_locks-run.1 and the others are written
+    #[arg(long, value_name = "DIRECTORY")]
+    out_dir: Option<PathBuf>,
 }
 
 pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<ExitCode, Failure> {
@@ -28,7 +43,11 @@ pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<ExitCode, 
     print(&printed)
 }
 
-pub(crate) fn man() -> Result<ExitCode, Failure> {
+pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
+    if let Some(directory) = &arguments.out_dir {
+        clap_mangen::generate_to(Arguments::command(), directory).map_err(Failure::new)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut printed = Vec::new();
     clap_mangen::Man::new(Arguments::command())
         .render(&mut printed)

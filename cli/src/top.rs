@@ -32,7 +32,11 @@ Keys:
   p               pause                    + -  look more, or less often
   r               look now                 q  quit
 
-It asks before it ends anybody. It waits for no lock itself, and connects again if it has to.")]
+It asks before it ends anybody. It waits for no lock itself, and connects again if it has to.
+
+Examples:
+  diesel_locks top
+  diesel_locks top --interval 5s --name nightly-report")]
 pub(crate) struct TopArguments {
     /// How often to look
     #[arg(long, short, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
@@ -58,6 +62,8 @@ pub(crate) fn top(arguments: &TopArguments) -> Result<ExitCode, Failure> {
     shown.map_err(Failure::new)?;
     Ok(ExitCode::SUCCESS)
 }
+
+const REDRAW: Duration = Duration::from_secs(1);
 
 /// Until the user has seen enough.
 fn show(
@@ -88,11 +94,14 @@ fn show(
                 true => Next::Show,
                 false => Next::Ask(Wish::Look(app.subject())),
             },
+            // So that one sees for how long a server has been silent.
+            default(REDRAW) => Next::Show,
         };
         match next {
             Next::Show => {}
             Next::Quit => return Ok(()),
             Next::Ask(wish) => {
+                app.wait();
                 // Without their source there are no news, which ends this.
                 let _ = wishes.send(wish);
             }

@@ -17,7 +17,12 @@ use crate::key;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Asks first, on a terminal; --yes is needed where there is none. Sessions of superusers and processes
-of the server are spared. The exit status is 0 if the server has told all of them to end.")]
+of the server are spared. The exit status is 0 if the server has told all of them to end.
+
+Examples:
+  diesel_locks terminate 4711
+  diesel_locks terminate --yes nightly-report
+  diesel_locks cancel --key sqlx:nightly-report")]
 pub(crate) struct EndArguments {
     /// A backend pid, or the name of an advisory lock: then all who hold it in this database
     #[arg(value_name = "PID|NAME", required_unless_present = "key")]

@@ -1,6 +1,6 @@
 //! What is shown, and what a key changes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel_locks::{End, LockInfo, SessionInfo, WaitGraph};
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
@@ -11,6 +11,7 @@ use super::tree::{self, Order, Row};
 
 const FASTEST: Duration = Duration::from_millis(125);
 const SLOWEST: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// What to do next.
 pub(super) enum Next {
@@ -40,6 +41,8 @@ pub(super) struct App {
     locks: Vec<LockInfo>,
     pub(super) rows: Vec<Row>,
     pub(super) table: TableState,
+    /// Since when the server owes an answer.
+    asked: Option<Instant>,
     /// Why there is no news.
     pub(super) problem: Option<String>,
     /// What has become of what was asked for last.
@@ -59,6 +62,7 @@ impl App {
             locks: Vec::new(),
             rows: Vec::new(),
             table: TableState::default(),
+            asked: None,
             problem: None,
             told: None,
         }
@@ -84,11 +88,27 @@ impl App {
         &self.graph
     }
 
+    pub(super) fn locks(&self) -> &[LockInfo] {
+        &self.locks
+    }
+
     pub(super) fn chosen(&self) -> Option<&Row> {
         self.rows.get(self.table.selected()?)
     }
 
+    /// Notes that the server is asked.
+    pub(super) fn wait(&mut self) {
+        self.asked.get_or_insert_with(Instant::now);
+    }
+
+    /// How long the server has been silent, if that is longer than it takes to answer.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let silence = self.asked?.elapsed();
+        (silence >= SILENCE).then_some(silence)
+    }
+
     pub(super) fn learn(&mut self, news: News) {
+        self.asked = None;
         self.problem = None;
         match news {
             News::Waits(graph) => self.graph = graph,

@@ -27,6 +27,9 @@ impl Row {
     }
 
     pub(super) fn contains(&self, text: &str) -> bool {
+        if text.is_empty() {
+            return true;
+        }
         let session = &self.session;
         let names = [&session.application, &session.user, &session.database];
         let names = names.into_iter().flatten().map(|name| one_line(name));

@@ -1,11 +1,13 @@
 //! The screen.
 
-use diesel_locks::End;
+use std::ops::Range;
+
+use diesel_locks::{End, WaitGraph};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, Wrap};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 use super::app::{App, Mode};
 use super::source::Subject;
@@ -35,25 +37,20 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App) {
 }
 
 fn summary(app: &App) -> Line<'_> {
-    let graph = app.graph();
     let mut line = vec!["diesel_locks top ".bold()];
     if let Some(problem) = &app.problem {
         line.push(format!("no answer, trying again: {}", one_line(problem)).red());
         return Line::from(line);
     }
-    let roots = graph.roots();
-    line.push(format!("{} waits, {} in the way", graph.waits().len(), roots.len()).into());
-    if let Some(wait) = graph
-        .waits()
-        .iter()
-        .filter_map(|wait| wait.lock.waiting)
-        .max()
-    {
-        line.push(format!(", longest {}", time(wait)).into());
+    if let Some(silence) = app.silence() {
+        line.push(format!("no answer for {}: ", time(silence)).red());
     }
-    let deadlocks = graph.cycles().len();
-    if deadlocks > 0 {
-        line.push(format!(", {deadlocks} deadlocked").red().bold());
+    match app.subject() {
+        Subject::Waits => line.extend(waits(app.graph())),
+        Subject::Locks => {
+            let waiting = app.locks().iter().filter(|lock| !lock.granted).count();
+            line.push(format!("{} locks, {waiting} waited for", app.locks().len()).into());
+        }
     }
     line.push(
         format!(
@@ -70,6 +67,20 @@ fn summary(app: &App) -> Line<'_> {
         line.push(format!(" | /{}", app.filter).cyan());
     }
     Line::from(line)
+}
+
+fn waits(graph: &WaitGraph) -> Vec<Span<'static>> {
+    let roots = graph.roots().len();
+    let mut spans = vec![format!("{} waits, {roots} in the way", graph.waits().len()).into()];
+    let waiting = graph.waits().iter().filter_map(|wait| wait.lock.waiting);
+    if let Some(longest) = waiting.max() {
+        spans.push(format!(", longest {}", time(longest)).into());
+    }
+    let deadlocks = graph.cycles().len();
+    if deadlocks > 0 {
+        spans.push(format!(", {deadlocks} deadlocked").red().bold());
+    }
+    spans
 }
 
 fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
@@ -102,10 +113,23 @@ fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
         Subject::Locks => "lock",
     };
     let head = TableRow::new(["pid", "application", "role", "wait", what, "doing"]);
-    let table = Table::new(app.rows.iter().map(row), widths)
+    let (shown, mut state) = window(app, area.height.saturating_sub(1).max(1).into());
+    let table = Table::new(app.rows[shown].iter().map(row), widths)
         .header(head.style(Modifier::REVERSED))
         .row_highlight_style(Style::new().bg(Color::Blue).fg(Color::White));
-    frame.render_stateful_widget(table, area, &mut app.table);
+    frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// The rows for which there is room, the chosen one among them: a server may have thousands.
+fn window(app: &mut App, height: usize) -> (Range<usize>, TableState) {
+    let chosen = app.table.selected();
+    let at = chosen.unwrap_or_default();
+    let first = app.table.offset().min(at);
+    let first = first.max((at + 1).saturating_sub(height));
+    *app.table.offset_mut() = first;
+    let shown = first..app.rows.len().min(first + height);
+    let state = TableState::new().with_selected(chosen.map(|chosen| chosen - first));
+    (shown, state)
 }
 
 fn row(row: &Row) -> TableRow<'_> {

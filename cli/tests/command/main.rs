@@ -1,6 +1,8 @@
 //! The command, as a user runs it: a process, on a real server.
 
+mod help;
 mod isolation;
+mod jam;
 mod key;
 mod migrate;
 mod observe;

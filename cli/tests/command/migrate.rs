@@ -1,39 +1,62 @@
-//! Migrations by one process at a time, and what comes with a package.
+//! Migrations by one process at a time.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::{Bool, Integer};
 use diesel_locks_harness::TestDatabase;
 use serial_test::parallel;
 
-use crate::support::{diesel_locks, directory, stdout};
+use crate::support::{diesel_locks, directory, stderr, stdout};
+
+/// A directory of migrations with this one.
+fn migrations(up: &str) -> PathBuf {
+    let directory = directory("migrations");
+    let one = directory.join("2026-01-01-000000_one");
+    fs::create_dir(&one).unwrap();
+    fs::write(one.join("up.sql"), up).unwrap();
+    fs::write(one.join("down.sql"), "").unwrap();
+    directory
+}
+
+fn migrate(database: &TestDatabase, directory: &Path) -> Command {
+    let mut command = diesel_locks();
+    command
+        .args(["migrate", "--database-url", database.url()])
+        .arg("--migration-dir")
+        .arg(directory);
+    command
+}
+
+fn connect(database: &TestDatabase) -> PgConnection {
+    PgConnection::establish(database.url()).unwrap()
+}
+
+fn is_there(database: &TestDatabase, table: &str) -> bool {
+    let table = format!("TABLE {table}");
+    diesel::sql_query(table)
+        .execute(&mut connect(database))
+        .is_ok()
+}
 
 #[test]
 #[parallel]
 fn of_several_at_once_one_runs_the_migrations() {
     let database = TestDatabase::new().unwrap();
-    let directory = directory("migrations");
-    let one = directory.join("2026-01-01-000000_one");
-    fs::create_dir(&one).unwrap();
-    fs::write(one.join("up.sql"), "CREATE TABLE things (id integer);").unwrap();
-    fs::write(one.join("down.sql"), "DROP TABLE things;").unwrap();
-    let migrate = |more: &[&str]| {
-        let mut command = diesel_locks();
-        command
-            .args(["migrate", "--database-url", database.url()])
-            .arg("--migration-dir")
-            .arg(&directory)
-            .args(more);
-        command
-    };
-    let tried = migrate(&["--dry-run"]).output().unwrap();
+    let directory = migrations("CREATE TABLE things (id integer);");
+    let tried = migrate(&database, &directory)
+        .arg("--dry-run")
+        .output()
+        .unwrap();
     assert!(tried.status.success(), "{tried:?}");
-    let mut conn = PgConnection::establish(database.url()).unwrap();
-    let mut is_there = || diesel::sql_query("TABLE things").execute(&mut conn).is_ok();
-    assert!(!is_there());
+    assert!(!is_there(&database, "things"));
 
     let running = [(); 3].map(|()| {
-        let mut command = migrate(&[]);
+        let mut command = migrate(&database, &directory);
         command
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -43,19 +66,91 @@ fn of_several_at_once_one_runs_the_migrations() {
     assert!(outputs.iter().all(|output| output.status.success()));
     let versions: String = outputs.iter().map(stdout).collect();
     assert_eq!(versions, "20260101000000\n");
-    assert!(is_there());
+    assert!(is_there(&database, "things"));
 }
 
 #[test]
 #[parallel]
-fn completions_and_the_man_page_know_the_commands() {
-    for arguments in [
-        &["completions", "bash"][..],
-        &["completions", "zsh"],
-        &["man"],
-    ] {
-        let output = diesel_locks().args(arguments).output().unwrap();
-        assert!(output.status.success());
-        assert!(stdout(&output).contains("terminate"), "{arguments:?}");
-    }
+fn a_dry_run_is_told_as_markdown_and_changes_nothing() {
+    let database = TestDatabase::new().unwrap();
+    let directory = migrations("CREATE TABLE things (id integer); TRUNCATE others;");
+    connect(&database)
+        .batch_execute("CREATE TABLE others ()")
+        .unwrap();
+    let tried = migrate(&database, &directory)
+        .args(["--dry-run", "--markdown"])
+        .output()
+        .unwrap();
+    assert!(tried.status.success(), "{tried:?}");
+    let table = stdout(&tried);
+    assert!(
+        table.starts_with("| migration | lock | on | blocks | notes |\n|---|"),
+        "{table}"
+    );
+    assert!(
+        table.contains("| AccessExclusiveLock | table public.others | reads and writes |"),
+        "{table}"
+    );
+    assert!(!is_there(&database, "things"));
+}
+
+#[test]
+#[parallel]
+fn a_dry_run_of_what_fails_says_so_by_its_status() {
+    let database = TestDatabase::new().unwrap();
+    let directory = migrations("CREATE TABLE things (id nonsense);");
+    let tried = migrate(&database, &directory)
+        .arg("--dry-run")
+        .output()
+        .unwrap();
+    assert_eq!(tried.status.code(), Some(1), "{tried:?}");
+    assert!(stdout(&tried).contains("nonsense"), "{tried:?}");
+}
+
+#[test]
+#[parallel]
+fn an_invalid_index_is_dropped_and_built_again_if_that_is_wanted() {
+    let database = TestDatabase::new().unwrap();
+    let directory = migrations("CREATE UNIQUE INDEX CONCURRENTLY things_id ON things (id);");
+    let metadata = directory.join("2026-01-01-000000_one/metadata.toml");
+    fs::write(metadata, "run_in_transaction = false\n").unwrap();
+    let mut conn = connect(&database);
+    conn.batch_execute("CREATE TABLE things (id integer); INSERT INTO things VALUES (1), (1)")
+        .unwrap();
+    let failed = migrate(&database, &directory).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "{failed:?}");
+    conn.batch_execute("TRUNCATE things").unwrap();
+
+    let refused = migrate(&database, &directory).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(stderr(&refused).contains("invalid index"), "{refused:?}");
+    let dropped = migrate(&database, &directory)
+        .arg("--drop-invalid-indexes")
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&dropped), "20260101000000\n", "{dropped:?}");
+    let is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'things_id'::regclass";
+    assert!(sql::<Bool>(is_valid).get_result::<bool>(&mut conn).unwrap());
+}
+
+#[test]
+#[parallel]
+fn who_waits_for_a_table_gives_up_and_names_who_is_in_the_way() {
+    let database = TestDatabase::new().unwrap();
+    let directory = migrations("ALTER TABLE things ADD name text;");
+    let mut conn = connect(&database);
+    conn.batch_execute("CREATE TABLE things ()").unwrap();
+    conn.batch_execute("BEGIN; LOCK TABLE things").unwrap();
+    let holder: i32 = sql::<Integer>("SELECT pg_backend_pid()")
+        .get_result(&mut conn)
+        .unwrap();
+    let refused = migrate(&database, &directory)
+        .args(["--lock-timeout", "50ms", "--attempts", "2"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(
+        stderr(&refused).contains(&format!("pid {holder}")),
+        "{refused:?}"
+    );
 }
