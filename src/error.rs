@@ -139,7 +139,8 @@ pub enum LockError {
     },
     /// Other clients use the same server session as this connection, as through a pooler in
     /// transaction mode, and one of them has a lock there or has left one, or the connection has
-    /// moved to another session since its last lock. To the server all of them are one, so the
+    /// moved to another session since its last lock, or the pooler has given itself away to
+    /// migrations. To the server all of them are one, so the
     /// lock would keep nobody out. Nothing was taken: connect directly, or take a lock of the
     /// transaction.
     #[error(

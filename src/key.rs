@@ -87,7 +87,7 @@ impl LockKey {
     }
 }
 
-fn sha256_start(name: &str) -> [u8; 8] {
+pub(crate) fn sha256_start(name: &str) -> [u8; 8] {
     let digest: [u8; 32] = Sha256::digest(name).into();
     let [a, b, c, d, e, f, g, h, ..] = digest;
     [a, b, c, d, e, f, g, h]

@@ -11,6 +11,7 @@ mod library;
 mod lock;
 mod outside;
 mod pending;
+mod pooler;
 #[cfg(feature = "watch")]
 mod priority;
 mod run;

@@ -152,6 +152,16 @@ fn change_depth<C: Connection>(conn: &mut C, change: TransactionDepthChange) -> 
     }
 }
 
+/// Rolls back until no more transactions are open than `depth`, as far as that can be done.
+#[cfg(feature = "migrations")]
+pub(crate) fn roll_back_to<C: Connection>(conn: &mut C, depth: Option<NonZeroU32>) {
+    while self::depth(conn).is_ok_and(|now| now > depth) {
+        if C::TransactionManager::rollback_transaction(conn).is_err() {
+            break;
+        }
+    }
+}
+
 /// Ends a transaction as Diesel's `transaction` does: commits what is `Ok`, and else rolls back.
 pub(crate) fn end<C, T, E>(conn: &mut C, done: Result<T, E>) -> Result<T, E>
 where

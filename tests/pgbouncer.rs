@@ -291,3 +291,34 @@ fn a_migration_that_comes_to_another_session_is_not_begun() {
             .unwrap();
     }
 }
+
+#[test]
+fn a_pooler_that_names_prepared_statements_is_noticed_before_anything_is_changed() {
+    // As PgBouncer does since 1.21 in transaction mode, if it is asked to keep any.
+    for (mode, is_noticed) in [("transaction", true), ("session", false)] {
+        let pgbouncer = PgBouncer::start_with(mode, 4);
+        let mut conn = PgConnection::establish(&pgbouncer.url()).unwrap();
+        if !pgbouncer.names_prepared_statements() {
+            conn.batch_execute(if is_noticed {
+                "PREPARE \"PGBOUNCER_1\" AS SELECT 1"
+            } else {
+                "SELECT 1"
+            })
+            .unwrap();
+        }
+        let done = MigrationLock::new().run_pending(&mut conn, &three_tables());
+        if !is_noticed {
+            assert_eq!(done.unwrap().len(), 3);
+            continue;
+        }
+        let error = done.unwrap_err();
+        assert!(
+            matches!(error, MigrateError::Lock(LockError::SharedSession { .. })),
+            "{error}"
+        );
+        let mut direct = PgConnection::establish(pgbouncer.server.url()).unwrap();
+        direct.batch_execute("CREATE TABLE a (id int)").unwrap();
+        let free = direct.advisory_lock_nowait("migrations of postgres");
+        free.unwrap().release().unwrap();
+    }
+}

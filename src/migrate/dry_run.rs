@@ -1,8 +1,8 @@
+mod read_only;
 mod relations;
 mod report;
 mod seen;
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use diesel::connection::LoadConnection;
@@ -10,9 +10,9 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 use diesel::result::Error;
 
-use self::relations::State;
+use self::relations::{Locks, State};
 pub use self::report::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};
-use self::seen::Seen;
+use self::seen::{Ran, Seen};
 use super::attempt::{Attempt, Failure};
 use super::error::MigrateError;
 use super::event::Direction;
@@ -62,13 +62,17 @@ impl MigrationLock<'_> {
     /// as not tried.
     ///
     /// Nothing is changed, but the numbers that a sequence has given away. A migration that sends a
-    /// `COMMIT` of its own ends the dry run with an error and changes nothing; one that sends a
-    /// `ROLLBACK` ends it too, and what it does after that stays. While it runs, its locks
-    /// are as real as those of the migrations, and all of them are held until its end: use a copy of
-    /// the database, or [`lock_timeout`](Self::lock_timeout), with which a migration that would have
-    /// to wait is [`Tried::Failed`]. The migration lock is taken meanwhile.
+    /// `COMMIT` or a `ROLLBACK` of its own ends the dry run with an error, and what it sends
+    /// afterwards fails, as the session's transactions are read-only meanwhile. What can't be
+    /// prevented: a `CLOSE ALL` before the `COMMIT`, a `ROLLBACK AND CHAIN`, and, in the caller's
+    /// transaction, what comes after a `ROLLBACK`.
     ///
-    /// Three round trips for each migration, beside what it sends once or twice itself.
+    /// While it runs, its locks are as real as those of the migrations, and all of them are held
+    /// until its end: use a copy of the database, or [`lock_timeout`](Self::lock_timeout), with which
+    /// a migration that would have to wait is [`Tried::Failed`]. The migration lock is taken
+    /// meanwhile.
+    ///
+    /// Seven round trips, and three for each migration, beside what it sends once or twice itself.
     ///
     /// ```
     /// use diesel::prelude::*;
@@ -98,7 +102,7 @@ impl MigrationLock<'_> {
         S: MigrationSource<Pg>,
     {
         self.locked(conn, |held, ledger| {
-            let run = held.transaction(|conn| {
+            let run = read_only::outside_a_transaction(held, |conn| {
                 conn.batch_execute(NEVER_COMMIT)?;
                 let pending = pending(conn, ledger, &migrations)?;
                 let run = self.rehearse_all(conn, ledger, &pending)?;
@@ -124,29 +128,35 @@ impl MigrationLock<'_> {
         let attempts: Vec<Attempt<'_, '_>> = (pending.iter())
             .map(|migration| self.attempt(ledger, &**migration, Direction::Up))
             .collect();
-        let base = State::of(conn)?.locks;
+        let base = State::of(conn)?;
         // One after the other, as they will be run.
         let seen = rolled_back(conn, |conn| {
-            (attempts.iter())
-                .map(|attempt| attempt.rehearse(conn))
-                .collect::<Result<Vec<_>, _>>()
+            let mut before = None;
+            let rehearse = |attempt: &Attempt<'_, '_>| {
+                let ran = attempt.rehearse(conn)?;
+                let after = State::of(conn)?;
+                let seen = ran.map(|ran| Seen::of(ran, before.as_ref().unwrap_or(&base), &after));
+                before = Some(after);
+                Ok(seen)
+            };
+            attempts.iter().map(rehearse).collect::<Result<Vec<_>, _>>()
         })?;
         let mut reports = Vec::new();
         for (attempt, seen) in attempts.iter().zip(seen) {
             let tried = match seen {
-                Ok(seen) if seen.locked_before(&base).is_empty() => {
-                    Tried::Done(seen.report(&BTreeSet::new()))
-                }
-                // What the migrations before it have locked is held until the rollback, so that
-                // its own locks are seen only if it is run without them, where it can be.
                 Ok(mut seen) => {
-                    let alone = rolled_back(conn, |conn| attempt.rehearse(conn))?;
-                    let mut unsure = BTreeSet::new();
-                    match alone {
-                        Ok(alone) => seen.locks.extend(alone.locks),
-                        Err(_) => unsure = seen.locked_before_and_named(&base),
+                    // The caller's transaction keeps its own until the end.
+                    let mut hidden = &base.locks;
+                    // What the migrations before it have locked is held until the rollback, so that
+                    // its own locks are seen only if it is run without them, where it can be.
+                    if seen.is_hidden(&base) {
+                        match rolled_back(conn, |conn| attempt.locks(conn))? {
+                            Ok(locks) => seen.locks.extend(locks),
+                            Err(_) => hidden = &seen.locked_before,
+                        }
                     }
-                    Tried::Done(seen.report(&unsure))
+                    let unsure = seen.named(hidden);
+                    Tried::Done(seen.report(&base, &unsure))
                 }
                 Err(tried) => tried,
             };
@@ -163,14 +173,13 @@ impl MigrationLock<'_> {
 
 impl Attempt<'_, '_> {
     /// Runs the migration in a savepoint, which stays unless it fails.
-    fn rehearse<C>(&self, conn: &mut C) -> Result<Result<Seen, Tried>, MigrateError>
+    fn rehearse<C>(&self, conn: &mut C) -> Result<Result<Ran, Tried>, MigrateError>
     where
         C: LoadConnection<Backend = Pg> + 'static,
     {
         if !self.migration.metadata().run_in_transaction() {
             return Ok(Err(Tried::NotInTransaction));
         }
-        let before = State::of(conn)?;
         let begun = Instant::now();
         let mut sent = None;
         let done = conn.transaction::<_, Failure, _>(|conn| {
@@ -182,24 +191,28 @@ impl Attempt<'_, '_> {
             })
         });
         let took = begun.elapsed();
+        let sent = sent.unwrap_or_default();
         match done {
-            Ok(()) => {}
-            Err(Failure::Lock(error)) => return Err(error.into()),
+            Ok(()) => Ok(Ok(Ran { took, sent })),
+            Err(Failure::Lock(error)) => Err(error.into()),
             Err(Failure::Migration(error)) => {
                 transaction::require(conn)?;
-                return Ok(Err(Tried::Failed {
-                    error: error.to_string(),
-                }));
+                let error = error.to_string();
+                Ok(Err(Tried::Failed { error }))
             }
         }
-        let after = State::of(conn)?;
-        Ok(Ok(Seen {
-            locks: after.locks.difference(&before.locks).cloned().collect(),
-            before,
-            after,
-            took,
-            sent: sent.unwrap_or_default(),
-        }))
+    }
+
+    /// What the migration locks when it is run from here.
+    fn locks<C>(&self, conn: &mut C) -> Result<Result<Locks, Tried>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let before = relations::locks(conn)?;
+        let ran = self.rehearse(conn)?;
+        let mut after = relations::locks(conn)?;
+        after.retain(|lock| !before.contains(lock));
+        Ok(ran.map(|_| after))
     }
 }
 

@@ -57,16 +57,32 @@ impl<C: LoadConnection<Backend = Pg>> Held<'_, C> {
     where
         E: From<Error> + From<LockError>,
     {
+        self.transaction_with("", work)
+    }
+
+    /// Runs the statement `first` before anything else, unless it is empty.
+    pub(super) fn transaction_with<T, E>(
+        &mut self,
+        first: &str,
+        work: impl FnOnce(&mut C) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<Error> + From<LockError>,
+    {
+        let depth = transaction::depth(self.conn())?;
         C::TransactionManager::begin_transaction(self.conn())?;
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
+            if !first.is_empty() {
+                self.conn().batch_execute(first)?;
+            }
             self.verify()?;
             work(self.conn())
         }));
         match done {
             Ok(done) => transaction::end(self.conn(), done),
             Err(payload) => {
-                // There is nobody to tell that this has failed too.
-                let _ = C::TransactionManager::rollback_transaction(self.conn());
+                // Of the migration's own savepoints, Diesel has left those open that it was in.
+                transaction::roll_back_to(self.conn(), depth);
                 panic::resume_unwind(payload)
             }
         }

@@ -9,23 +9,28 @@ use diesel::sql_types::{Array, Bool, Nullable, Oid, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::index::Index;
+use crate::key::sha256_start;
 
 /// Diesel's own table.
 pub(super) const DIESEL: &str = "__diesel_schema_migrations";
 
-/// Where a session is.
+/// The longest name that PostgreSQL has, in bytes.
+const LONGEST: usize = 63;
+
+/// Where a session is, and as whom.
 #[derive(Debug, Queryable)]
 pub(super) struct Place {
     pub(super) database: String,
     /// Where it creates tables.
     schema: Option<String>,
+    role: String,
 }
 
 impl Place {
     pub(super) fn of<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<Self> {
-        sql::<(Text, Nullable<Text>)>(
+        sql::<(Text, Nullable<Text>, Text)>(
             "SELECT pg_catalog.current_database()::pg_catalog.text, \
-             pg_catalog.current_schema()::pg_catalog.text",
+             pg_catalog.current_schema()::pg_catalog.text, current_user::pg_catalog.text",
         )
         .get_result(conn)
     }
@@ -35,8 +40,8 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Ledger {
     name: String,
-    /// Whose notes these are, where several applications have a lock each.
-    application: String,
+    /// Of the notes of this application and this role: what one role makes, another can't drop.
+    notes: String,
     schema: Option<String>,
 }
 
@@ -68,9 +73,21 @@ impl Ledger {
     pub(super) fn new(name: &str, application: &str, place: &Place) -> Self {
         Self {
             name: name.to_owned(),
-            application: application.to_owned(),
+            notes: format!(
+                "__diesel_locks_begun_{}",
+                digest(&[name, application, &place.role])
+            ),
             schema: place.schema.clone(),
         }
+    }
+
+    /// What the table of a library's versions is called.
+    pub(super) fn of_library(library: &str) -> String {
+        let name = format!("__{library}_schema_migrations");
+        if name == DIESEL || name.len() > LONGEST {
+            return format!("__{}_schema_migrations", digest(&[library]));
+        }
+        name
     }
 
     /// Fully qualified, so that it is the same one after a migration has set the search path.
@@ -79,7 +96,7 @@ impl Ledger {
     }
 
     fn notes(&self) -> String {
-        self.qualified(&format!("__begun{}{}", self.name, self.application))
+        self.qualified(&self.notes)
     }
 
     fn qualified(&self, name: &str) -> String {
@@ -212,6 +229,12 @@ fn exists<C: LoadConnection<Backend = Pg>>(conn: &mut C, table: &str) -> QueryRe
         .bind::<Text, _>(table)
         .sql(") IS NOT NULL")
         .get_result(conn)
+}
+
+/// Short, and another one for other names.
+fn digest(names: &[&str]) -> String {
+    let start = sha256_start(&names.join("\0"));
+    format!("{:016x}", u64::from_be_bytes(start))
 }
 
 fn quoted(name: &str) -> String {

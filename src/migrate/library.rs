@@ -6,14 +6,16 @@ use diesel::pg::Pg;
 use diesel_migrations::EmbeddedMigrations;
 
 use super::error::MigrateError;
+use super::ledger::Ledger;
 use super::lock::MigrationLock;
 
 /// The tables that a library brings along, as migrations of its own.
 ///
 /// They are recorded in a table of the library's, `__NAME_schema_migrations`, beside the one in
 /// which Diesel records the application's: versions of the two never meet, and Diesel's command
-/// does not stumble over migrations that it does not know. Run them as often as you like, from as
-/// many processes: each is applied once.
+/// does not stumble over migrations that it does not know. (A digest takes the place of a name of
+/// more than 43 bytes, and of `diesel`.) Run them as often as you like, from as many processes: each
+/// is applied once.
 ///
 /// ```
 /// use diesel::prelude::*;
@@ -38,7 +40,7 @@ pub struct LibraryMigrations {
 }
 
 impl LibraryMigrations {
-    /// The migrations of a library of this name, which should be a short one.
+    /// The migrations of a library of this name.
     pub const fn new(library: &'static str, migrations: EmbeddedMigrations) -> Self {
         Self {
             library,
@@ -81,7 +83,7 @@ impl LibraryMigrations {
     pub fn lock(&self) -> MigrationLock<'static> {
         MigrationLock::new()
             .name(self.library)
-            .ledger(format!("__{}_schema_migrations", self.library))
+            .ledger(Ledger::of_library(self.library))
     }
 }
 

@@ -15,6 +15,7 @@ use super::event::{Direction, MigrationEvent};
 use super::held::Held;
 use super::ledger::{self, Ledger, Place};
 use super::pending::{applied, pending};
+use super::pooler;
 #[cfg(feature = "watch")]
 use super::priority::with_priority;
 #[cfg(feature = "watch")]
@@ -23,7 +24,7 @@ use super::settings::Settings;
 use super::waiting::Waiting;
 #[cfg(feature = "watch")]
 use crate::End;
-use crate::{AdvisoryLockExt, Retry, transaction};
+use crate::{AdvisoryLockExt, LockError, Retry, transaction};
 
 /// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one
 /// of them migrates, and the others wait, and find nothing left to do.
@@ -68,11 +69,12 @@ use crate::{AdvisoryLockExt, Retry, transaction};
 ///
 /// What runs outside a transaction, as `CREATE INDEX CONCURRENTLY` must, has the session's own
 /// limits: it holds up nobody while it waits, and a limit would leave an invalid index. It is tried
-/// again only if the first lock of its only statement was refused.
+/// again only if the first lock of its only statement was refused; a text with a `;` inside, a `DO`
+/// or a `CALL` may have committed a part of its work, and is not.
 ///
-/// While it runs, a table beside that of Diesel's versions, `__begun__diesel_schema_migrations`,
-/// keeps a note of it. If it is interrupted, the next run finds the note. An index that is invalid
-/// is [`MigrateError::LeftoverIndex`], or is dropped: see
+/// While it runs, a table beside that of Diesel's versions, `__diesel_locks_begun_` and a digest of
+/// the lock's name and the role, keeps a note of it. If it is interrupted, the next run of that role
+/// finds the note. An index that is invalid is [`MigrateError::LeftoverIndex`], or is dropped: see
 /// [`drop_invalid_indexes`](Self::drop_invalid_indexes). If the one index of the migration was
 /// finished, but not recorded, it is recorded.
 ///
@@ -80,17 +82,21 @@ use crate::{AdvisoryLockExt, Retry, transaction};
 ///
 /// In an open transaction, the lock is one of the transaction, so that nobody else begins before
 /// the commit; each migration is run in a savepoint, and what fails leaves the transaction usable.
+/// Above READ COMMITTED the transaction may not see what others have migrated since it began: then
+/// the first migration fails, because its version is there already.
 ///
 /// # Pools
 ///
 /// On a pooled connection the lock is let go before the method returns. Through a pooler in
-/// transaction mode it cannot be kept: what can be noticed of that is
-/// [`LockError::SharedSession`](crate::LockError::SharedSession), `SessionChanged` or `NotHeld`
+/// transaction mode it cannot be kept. PgBouncer 1.21 and later is
+/// [`LockError::SharedSession`](crate::LockError::SharedSession) before anything is changed, by the
+/// names that it gives to prepared statements, unless its `max_prepared_statements` is 0. Of another
+/// one nothing shows before it lends a second session; then it is `SessionChanged` or `NotHeld`,
 /// before the next migration begins. Migrate on a direct connection.
 ///
 /// # Round trips
 ///
-/// Beside those of the migrations: three for the lock, one for its release, three for the versions,
+/// Beside those of the migrations: four for the lock, one for its release, three for the versions,
 /// and four for each migration, two more if it has a limit. Outside a transaction about twelve.
 #[must_use = "nothing is run before one of the methods that take a connection"]
 pub struct MigrationLock<'p> {
@@ -465,6 +471,10 @@ impl<'p> MigrationLock<'p> {
                 wait.is_over();
                 let mut held = Held::Session(guard);
                 held.verify()?;
+                if pooler::is_in_between(held.conn())? {
+                    held.release()?;
+                    return Err(LockError::SharedSession { lock: wait.lock }.into());
+                }
                 let done = work(&mut held)?;
                 held.release()?;
                 return Ok(done);

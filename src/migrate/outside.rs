@@ -183,6 +183,15 @@ impl Ended<'_> {
         self.is_mentioned(&index.table_name) || indexes.any(|other| self.is_mentioned(&other.name))
     }
 
+    /// Whether it may be what a `REINDEX SCHEMA` has left, which names neither it nor its table.
+    fn is_of_a_reindex(&self, index: &Index) -> bool {
+        let sent = self.sent.into_iter().flatten().map(|sql| &**sql);
+        let is_a_copy = ["_ccnew", "_ccold"]
+            .iter()
+            .any(|end| index.name.contains(end));
+        is_a_copy && words::mention(sent, "reindex")
+    }
+
     fn is_in_the_message(&self, name: &str) -> bool {
         self.message()
             .is_some_and(|message| words::mention([&*message], name))
@@ -200,7 +209,8 @@ impl Ended<'_> {
                 self.is_new(index) || interrupted.is_some_and(|note| note.is_older_than(index));
             // The server may have given it its name, or nobody knows what was sent.
             let may_be_its = self.sent.is_none()
-                || (self.may_be_meant(index) && self.is_about_the_table_of(index));
+                || (self.may_be_meant(index) && self.is_about_the_table_of(index))
+                || self.is_of_a_reindex(index);
             is_named || (is_made_since && may_be_its)
         });
         // Of several statements, the interrupted run has done some.

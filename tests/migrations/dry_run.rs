@@ -415,3 +415,21 @@ fn a_dry_run_inside_a_transaction_leaves_that_as_it_was() {
         .unwrap();
     assert_eq!(owner, "you");
 }
+
+#[test]
+fn a_lock_that_the_callers_transaction_has_already_is_shown_as_uncertain() {
+    let (_database, mut conn) = prepared();
+    conn.transaction::<_, diesel::result::Error, _>(|conn| {
+        conn.batch_execute("LOCK TABLE accounts")?;
+        let migrations = All::of([
+            ("1", "ALTER TABLE accounts ADD COLUMN email text"),
+            ("2", "SELECT 1"),
+        ]);
+        let run = MigrationLock::new().dry_run(conn, &migrations).unwrap();
+        let lock = strongest(touched(&run, 0), "accounts").unwrap();
+        assert!(lock.is_uncertain && lock.mode == ACCESS_EXCLUSIVE);
+        assert!(touched(&run, 1).locks.is_empty(), "{run:?}");
+        Ok(())
+    })
+    .unwrap();
+}

@@ -1,28 +1,21 @@
 //! What migrations run into that several applications, schemas and statements share.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Barrier, Mutex};
-use std::thread;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use diesel::connection::{BoxableConnection, SimpleConnection};
+use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
-use diesel::migration::{self, Migration, MigrationMetadata, MigrationName, MigrationSource};
-use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_locks::{MigrateError, MigrationLock, Retry};
 use diesel_locks_harness::TestDatabase;
 
-use crate::fixture::{All, Sql, applied, exists, is_valid, run};
+use crate::code::Code;
+use crate::fixture::{All, applied, exists, is_valid, leave_note, outside, run};
 use crate::support::{advisory_locks, connect, two_sessions};
 
 const TABLE: &str = "CREATE TABLE accounts (id int PRIMARY KEY, owner text)";
-
-/// One migration outside a transaction.
-fn outside(up: &str) -> All {
-    All(vec![Sql::new("2", up).outside()])
-}
 
 fn count(conn: &mut PgConnection, from: &str) -> i64 {
     sql::<BigInt>(&format!("SELECT count(*) FROM {from}"))
@@ -39,16 +32,6 @@ fn leave_invalid(conn: &mut PgConnection, index: &str, table: &str) {
     ))
     .unwrap_err();
     conn.batch_execute(&format!("DELETE FROM {table}")).unwrap();
-}
-
-/// Leaves the note of a run that was interrupted.
-fn leave_note(conn: &mut PgConnection, version: &str) {
-    conn.batch_execute(&format!(
-        "CREATE TABLE __begun__diesel_schema_migrations \
-         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
-         INSERT INTO __begun__diesel_schema_migrations VALUES ('{version}', '{{}}', '{{}}')"
-    ))
-    .unwrap();
 }
 
 #[test]
@@ -96,7 +79,7 @@ fn a_migration_of_which_an_interrupted_run_did_a_part_is_not_recorded_for_it() {
     let mut conn = connect(&database);
     run(&mut conn, &All(vec![]));
     conn.batch_execute(TABLE).unwrap();
-    leave_note(&mut conn, "2");
+    leave_note(&mut conn, "2", &[]);
     conn.batch_execute("CREATE INDEX first ON accounts (id)")
         .unwrap();
     MigrationLock::new()
@@ -171,48 +154,6 @@ fn an_invalid_index_is_found_whatever_stands_around_its_name() {
     }
 }
 
-/// A migration outside a transaction, in Rust.
-struct Code<F>(Sql, Arc<F>);
-
-impl<F> Code<F>
-where
-    F: Fn(&mut dyn BoxableConnection<Pg>) -> migration::Result<()>,
-{
-    fn new(run: F) -> Self {
-        Self(Sql::new("2", "").outside(), Arc::new(run))
-    }
-}
-
-impl<F> Migration<Pg> for Code<F>
-where
-    F: Fn(&mut dyn BoxableConnection<Pg>) -> migration::Result<()>,
-{
-    fn run(&self, conn: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
-        (self.1)(conn)
-    }
-
-    fn revert(&self, _: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
-        Ok(())
-    }
-
-    fn metadata(&self) -> &dyn MigrationMetadata {
-        self.0.metadata()
-    }
-
-    fn name(&self) -> &dyn MigrationName {
-        self.0.name()
-    }
-}
-
-impl<F> MigrationSource<Pg> for &Code<F>
-where
-    F: Fn(&mut dyn BoxableConnection<Pg>) -> migration::Result<()> + 'static,
-{
-    fn migrations(&self) -> migration::Result<Vec<Box<dyn Migration<Pg>>>> {
-        Ok(vec![Box::new(Code(self.0.clone(), Arc::clone(&self.1)))])
-    }
-}
-
 #[test]
 fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
     let (_database, other, mut conn) = two_sessions(TestDatabase::new().unwrap());
@@ -256,90 +197,6 @@ fn a_concurrent_drop_that_left_its_index_is_done_once_that_is_cleared_away() {
         .run_pending(&mut conn, &drops);
     assert!(!exists(&mut conn, "accounts_owner"));
     assert_eq!(done.unwrap().len(), 1);
-}
-
-#[test]
-fn two_applications_with_locks_of_their_own_start_at_once_on_an_empty_database() {
-    for _ in 0..20 {
-        let database = TestDatabase::new().unwrap();
-        let names = ["billing", "shipping", "storage", "web"];
-        let all = Barrier::new(names.len());
-        thread::scope(|scope| {
-            let runs = names.map(|name| {
-                let (all, database) = (&all, &database);
-                scope.spawn(move || {
-                    let mut conn = connect(database);
-                    let table = format!("CREATE TABLE {name} (id int)");
-                    let migration = All(vec![Sql::new(name, &table)]);
-                    all.wait();
-                    MigrationLock::new()
-                        .name(name)
-                        .run_pending(&mut conn, &migration)
-                })
-            });
-            for run in runs {
-                assert_eq!(run.join().unwrap().unwrap().len(), 1);
-            }
-        });
-    }
-}
-
-#[test]
-fn two_applications_build_indexes_at_once() {
-    let database = TestDatabase::new().unwrap();
-    run(&mut connect(&database), &All(vec![]));
-    let names = ["billing", "shipping", "storage", "web"];
-    let all = Barrier::new(names.len());
-    for name in names {
-        let table = format!("CREATE TABLE {name} (id int)");
-        connect(&database).batch_execute(&table).unwrap();
-    }
-    thread::scope(|scope| {
-        let runs = names.map(|name| {
-            let (all, database) = (&all, &database);
-            scope.spawn(move || {
-                let mut conn = connect(database);
-                let migrations = (0..10)
-                    .map(|n| {
-                        let index = format!("CREATE INDEX CONCURRENTLY {name}_{n} ON {name} (id)");
-                        Sql::new(&format!("{name}_{n}"), &index).outside()
-                    })
-                    .collect();
-                all.wait();
-                MigrationLock::new()
-                    .name(name)
-                    .run_pending(&mut conn, &All(migrations))
-            })
-        });
-        for run in runs {
-            assert_eq!(run.join().unwrap().unwrap().len(), 10);
-        }
-    });
-    let conn = &mut connect(&database);
-    assert!(!exists(conn, "__begun__diesel_schema_migrations"));
-}
-
-#[test]
-fn the_note_of_one_application_survives_the_migrations_of_another() {
-    let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
-    here.batch_execute(TABLE).unwrap();
-    here.batch_execute("CREATE TABLE jobs (id int)").unwrap();
-    let billing = || MigrationLock::new().name("billing");
-    // Ends after the index, before its record.
-    let dies = Code::new(|conn| {
-        conn.batch_execute("CREATE INDEX CONCURRENTLY accounts_owner ON accounts (owner)")?;
-        Ok(conn.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())")?)
-    });
-    billing().run_pending(&mut here, &dies).unwrap_err();
-    let jobs = All(vec![
-        Sql::new("7", "CREATE INDEX CONCURRENTLY jobs_id ON jobs (id)").outside(),
-    ]);
-    MigrationLock::new()
-        .name("shipping")
-        .run_pending(&mut there, &jobs)
-        .unwrap();
-    let index = outside("CREATE INDEX CONCURRENTLY accounts_owner ON accounts (owner)");
-    assert_eq!(billing().run_pending(&mut there, &index).unwrap().len(), 1);
 }
 
 #[test]

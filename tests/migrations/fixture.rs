@@ -1,11 +1,17 @@
 //! What the tests of migrations ask the database.
 
+use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use diesel_locks::{MigrationEvent, MigrationLock};
+use diesel_locks::{LockKey, MigrationEvent, MigrationLock};
 
 pub(crate) use crate::support::migrations::{All, Sql};
+
+/// One migration outside a transaction.
+pub(crate) fn outside(up: &str) -> All {
+    All(vec![Sql::new("2", up).outside()])
+}
 
 /// Runs them, and gives the versions.
 pub(crate) fn run(conn: &mut PgConnection, migrations: &All) -> Vec<String> {
@@ -25,6 +31,31 @@ pub(crate) fn exists(conn: &mut PgConnection, relation: &str) -> bool {
         .sql(") IS NOT NULL")
         .get_result(conn)
         .unwrap()
+}
+
+/// Leaves the note of a run of `version` that was interrupted, before which there were `indexes`.
+pub(crate) fn leave_note(conn: &mut PgConnection, version: &str, indexes: &[&str]) {
+    let LockKey::Single(digest) = LockKey::named("__diesel_schema_migrations\0\0postgres") else {
+        panic!("a name is one number");
+    };
+    let (table, names) = (
+        format!("__diesel_locks_begun_{digest:016x}"),
+        indexes.join(","),
+    );
+    conn.batch_execute(&format!(
+        "CREATE TABLE {table} (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
+         INSERT INTO {table} VALUES ('{version}', '{{{names}}}'::text[]::regclass[]::oid[], '{{{names}}}')"
+    ))
+    .unwrap();
+}
+
+/// Whether there is a note of a run that is not over.
+pub(crate) fn has_note(conn: &mut PgConnection) -> bool {
+    sql::<Bool>(
+        "SELECT EXISTS (SELECT FROM pg_class WHERE relname LIKE '\\_\\_diesel\\_locks\\_begun%')",
+    )
+    .get_result(conn)
+    .unwrap()
 }
 
 /// Whether the index is there and valid.

@@ -5,12 +5,15 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel_locks::{Condition, MigrateError, MigrationEvent, MigrationLock, Retry};
+use diesel::sql_types::Text;
+use diesel_locks::{Condition, MigrateError, MigrationEvent, MigrationLock, Retry, Tried};
 use diesel_locks_harness::TestDatabase;
 use diesel_migrations::FileBasedMigrations;
 
-use crate::fixture::{All, Sql, applied, exists, is_valid, run};
+use crate::code::Code;
+use crate::fixture::{All, Sql, applied, exists, is_valid, leave_note, run};
 use crate::support::directory::Directory;
 use crate::support::{advisory_locks, connect, two_sessions};
 
@@ -60,12 +63,7 @@ fn an_application_with_instrumentation_of_its_own_is_told_of_an_invalid_index_to
     run(&mut there, &two_tables());
     here.batch_execute("INSERT INTO a VALUES (1), (1)").unwrap();
     // Interrupted, with a note.
-    here.batch_execute(
-        "CREATE TABLE __begun__diesel_schema_migrations \
-         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
-         INSERT INTO __begun__diesel_schema_migrations VALUES ('3', '{}', '{}')",
-    )
-    .unwrap();
+    leave_note(&mut here, "3", &[]);
     here.batch_execute("CREATE UNIQUE INDEX CONCURRENTLY a_id ON a (id)")
         .unwrap_err();
     let index = All(vec![Sql::new("3", INDEX).outside()]);
@@ -82,12 +80,15 @@ fn an_application_with_instrumentation_of_its_own_is_told_of_an_invalid_index_to
 }
 
 #[test]
-fn a_dry_run_of_a_migration_that_commits_changes_nothing() {
+fn a_dry_run_of_a_migration_that_ends_its_transaction_changes_nothing() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     for commits in [
         "CREATE TABLE c (id int); COMMIT",
         "COMMIT; CREATE TABLE c (id int)",
+        "ROLLBACK; CREATE TABLE c (id int)",
+        "ROLLBACK; BEGIN; CREATE TABLE c (id int); COMMIT",
+        "COMMIT AND CHAIN; CREATE TABLE c (id int); COMMIT",
     ] {
         let mut migrations = two_tables();
         migrations.0.push(Sql::new("3", commits));
@@ -100,7 +101,61 @@ fn a_dry_run_of_a_migration_that_commits_changes_nothing() {
             "{commits}"
         );
         assert_eq!(advisory_locks(&database), 0);
+        conn.batch_execute("CREATE TABLE c (id int); DROP TABLE c")
+            .unwrap();
     }
+}
+
+#[test]
+fn a_panic_in_a_savepoint_of_the_migration_leaves_no_transaction_open() {
+    let (_database, mut conn, mut other) = two_sessions(TestDatabase::new().unwrap());
+    let panics = Code::new(|conn| {
+        let conn = conn.downcast_mut::<PgConnection>().unwrap();
+        conn.transaction(|conn| {
+            conn.batch_execute("CREATE TABLE a (id int)")?;
+            panic!("half way")
+        })
+    })
+    .in_transaction();
+    let run_it = || {
+        MigrationLock::new()
+            .run_pending(&mut conn, &panics)
+            .map(drop)
+    };
+    panic::catch_unwind(AssertUnwindSafe(run_it)).unwrap_err();
+    other.batch_execute("CREATE TABLE a (id int)").unwrap();
+    conn.batch_execute("DROP TABLE a").unwrap();
+    assert!(!exists(&mut other, "a"));
+}
+
+#[test]
+fn a_dry_run_leaves_the_sessions_transactions_as_they_were() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let is_read_only = |conn: &mut PgConnection| {
+        sql::<Text>("SHOW default_transaction_read_only")
+            .get_result::<String>(conn)
+            .unwrap()
+    };
+    let done = MigrationLock::new()
+        .dry_run(&mut conn, &two_tables())
+        .unwrap();
+    assert!(matches!(done.migrations[0].tried, Tried::Done(_)));
+    assert_eq!(is_read_only(&mut conn), "off");
+    let panics = Code::new(|_| panic!("at once")).in_transaction();
+    let run_it = || MigrationLock::new().dry_run(&mut conn, &panics).map(drop);
+    panic::catch_unwind(AssertUnwindSafe(run_it)).unwrap_err();
+    assert_eq!(is_read_only(&mut conn), "off");
+    // Where a migration could not write, the dry run says so.
+    conn.batch_execute("CREATE TABLE __diesel_schema_migrations (version text, run_on timestamp)")
+        .unwrap();
+    conn.batch_execute("SET default_transaction_read_only = on")
+        .unwrap();
+    let done = MigrationLock::new()
+        .dry_run(&mut conn, &two_tables())
+        .unwrap();
+    assert!(matches!(done.migrations[0].tried, Tried::Failed { .. }));
+    assert_eq!(is_read_only(&mut conn), "on");
 }
 
 #[test]

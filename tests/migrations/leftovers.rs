@@ -4,7 +4,7 @@ use diesel::connection::SimpleConnection;
 use diesel_locks::{LeftoverIndex, MigrateError, MigrationLock};
 use diesel_locks_harness::TestDatabase;
 
-use crate::fixture::{All, Sql, applied, exists, is_valid, kinds, run};
+use crate::fixture::{All, Sql, applied, exists, has_note, is_valid, kinds, leave_note, run};
 use crate::support::{backend_pid, connect, eventually, terminate, two_sessions};
 
 const INDEX: &str = "CREATE INDEX CONCURRENTLY accounts_owner ON accounts (owner)";
@@ -74,7 +74,7 @@ fn the_next_run_names_the_invalid_index_and_what_to_do() {
             .unwrap();
         assert_eq!(run(&mut conn, &index(sql)), ["2"]);
         assert!(is_valid(&mut conn, "accounts_owner"));
-        assert!(!exists(&mut conn, "__begun__diesel_schema_migrations"));
+        assert!(!has_note(&mut conn));
     }
 }
 
@@ -104,10 +104,7 @@ fn an_index_that_was_finished_but_not_recorded_is_recorded() {
     let (_database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     run(&mut here, &All(index(INDEX).0[..1].to_vec()));
     // The session ends between the index and its record.
-    let dies = "CREATE TABLE __begun__diesel_schema_migrations \
-         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
-         INSERT INTO __begun__diesel_schema_migrations VALUES ('2', '{}', '{}')";
-    here.batch_execute(dies).unwrap();
+    leave_note(&mut here, "2", &[]);
     here.batch_execute(INDEX).unwrap();
     drop(here);
     let mut events = Vec::new();
@@ -117,7 +114,7 @@ fn an_index_that_was_finished_but_not_recorded_is_recorded() {
         .unwrap();
     assert_eq!(kinds(&events), ["locked", "began", "recovered", "done"]);
     assert_eq!(applied(&mut there), ["1", "2"]);
-    assert!(!exists(&mut there, "__begun__diesel_schema_migrations"));
+    assert!(!has_note(&mut there));
 }
 
 #[test]
@@ -130,13 +127,7 @@ fn an_index_that_was_dropped_but_not_recorded_is_recorded() {
         Sql::new("1", "DROP INDEX CONCURRENTLY accounts_owner").outside(),
     ]);
     run(&mut conn, &All(vec![]));
-    conn.batch_execute(
-        "CREATE TABLE __begun__diesel_schema_migrations \
-         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
-         INSERT INTO __begun__diesel_schema_migrations \
-         VALUES ('1', ARRAY['accounts_owner'::regclass]::oid[], '{accounts_owner}')",
-    )
-    .unwrap();
+    leave_note(&mut conn, "1", &["accounts_owner"]);
     conn.batch_execute("DROP INDEX CONCURRENTLY accounts_owner")
         .unwrap();
     assert_eq!(run(&mut conn, &drops), ["1"]);
@@ -163,14 +154,9 @@ fn neither_is_one_that_was_there_when_the_interrupted_run_began() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     run(&mut conn, &All(index(INDEX).0[..1].to_vec()));
-    conn.batch_execute(
-        "CREATE INDEX accounts_owner ON accounts (id); \
-         CREATE TABLE __begun__diesel_schema_migrations \
-         (version text NOT NULL, indexes oid[] NOT NULL, names text[] NOT NULL); \
-         INSERT INTO __begun__diesel_schema_migrations \
-         VALUES ('2', ARRAY['accounts_owner'::regclass]::oid[], '{accounts_owner}')",
-    )
-    .unwrap();
+    conn.batch_execute("CREATE INDEX accounts_owner ON accounts (id)")
+        .unwrap();
+    leave_note(&mut conn, "2", &["accounts_owner"]);
     let error = MigrationLock::new()
         .run_pending(&mut conn, &index(INDEX))
         .unwrap_err();

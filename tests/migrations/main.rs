@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod applications;
 mod attack;
 mod attempts;
+mod code;
 mod dry_run;
 mod edges;
 mod fixture;

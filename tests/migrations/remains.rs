@@ -10,14 +10,10 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_locks::{MigrateError, MigrationLock, Retry};
 use diesel_locks_harness::TestDatabase;
 
-use crate::fixture::{All, Sql, exists, is_valid, run};
+use crate::fixture::{All, exists, is_valid, outside, run};
 use crate::support::{backend_pid, connect, eventually, terminate, two_sessions};
 
 const TABLE: &str = "CREATE TABLE accounts (id int PRIMARY KEY, owner text)";
-
-fn outside(up: &str) -> All {
-    All(vec![Sql::new("2", up).outside()])
-}
 
 fn thrice() -> MigrationLock<'static> {
     let soon = Retry::new().backoff(Duration::ZERO, Duration::ZERO);
@@ -217,4 +213,33 @@ fn an_index_that_is_being_built_below_a_long_comment_is_left_alone() {
         );
         assert!(is_valid(&mut conn, "accounts_owner"));
     });
+}
+
+#[test]
+fn what_a_reindex_of_a_whole_schema_has_left_is_found() {
+    let (_database, mut other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    conn.batch_execute("CREATE TABLE accounts (id int); CREATE INDEX accounts_id ON accounts (id)")
+        .unwrap();
+    run(&mut conn, &All(vec![]));
+    // The reindex waits for this one, once the new index is there.
+    other
+        .batch_execute("BEGIN; INSERT INTO accounts VALUES (1)")
+        .unwrap();
+    conn.batch_execute("SET statement_timeout = '300ms'")
+        .unwrap();
+    let reindex = outside("REINDEX SCHEMA CONCURRENTLY public");
+    let error = MigrationLock::new()
+        .run_pending(&mut conn, &reindex)
+        .unwrap_err();
+    let MigrateError::LeftoverIndex { indexes, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(indexes[0].index, "public.accounts_id_ccnew");
+    other.batch_execute("COMMIT").unwrap();
+    conn.batch_execute("RESET statement_timeout").unwrap();
+    MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .run_pending(&mut conn, &reindex)
+        .unwrap();
+    assert!(is_valid(&mut conn, "accounts_id") && !exists(&mut conn, "accounts_id_ccnew"));
 }

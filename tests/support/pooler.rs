@@ -38,7 +38,7 @@ impl PgBouncer {
         );
         let file = directory.join("pgbouncer.ini");
         fs::write(&file, configuration).unwrap();
-        let mut process = Command::new("pgbouncer")
+        let mut process = Command::new(program())
             .arg(&file)
             .uid(owner.uid())
             .gid(owner.gid())
@@ -61,12 +61,24 @@ impl PgBouncer {
         )
     }
 
+    /// Whether it does so in transaction mode: since version 1.21.
+    pub(crate) fn names_prepared_statements(&self) -> bool {
+        let output = Command::new(program()).arg("--version").output().unwrap();
+        let version = String::from_utf8(output.stdout).unwrap();
+        let minor = version.split('.').nth(1).unwrap();
+        minor.parse::<u32>().unwrap() >= 21
+    }
+
     pub(crate) fn connect(&self) -> PgConnection {
         let mut conn = PgConnection::establish(&self.url()).unwrap();
         // Prepared statements belong to a session too.
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         conn
     }
+}
+
+fn program() -> String {
+    std::env::var("PGBOUNCER").unwrap_or("pgbouncer".to_owned())
 }
 
 impl Drop for PgBouncer {

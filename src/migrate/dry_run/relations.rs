@@ -9,14 +9,17 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use crate::observe;
 
+/// Relations that the session has locked, by their numbers, each with the mode.
+pub(super) type Locks = BTreeSet<(u32, String)>;
+
 /// The relations of the database, and which of them the session has locked.
 pub(super) struct State {
     pub(super) relations: BTreeMap<u32, Relation>,
-    pub(super) locks: BTreeSet<(u32, String)>,
+    pub(super) locks: Locks,
 }
 
 /// A relation that is none of the system's.
-#[derive(Queryable)]
+#[derive(Clone, Queryable)]
 pub(super) struct Relation {
     oid: u32,
     pub(super) name: String,
@@ -63,7 +66,11 @@ impl State {
         let relations: BTreeMap<_, _> = (relations.into_iter())
             .map(|relation| (relation.oid, relation))
             .collect();
-        let locks = observe::locked_here(conn)?.into_iter().collect();
+        let locks = locks(conn)?;
         Ok(Self { relations, locks })
     }
+}
+
+pub(super) fn locks<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<Locks> {
+    Ok(observe::locked_here(conn)?.into_iter().collect())
 }

@@ -1,18 +1,27 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::relations::{Relation, State};
+use super::relations::{Locks, Relation, State};
 use super::report::{Blocks, LockTaken, Touched};
 use crate::migrate::words;
 
-/// What was seen of one migration.
-pub(super) struct Seen {
-    /// The relations that it has locked, each with the mode.
-    pub(super) locks: BTreeSet<(u32, String)>,
-    pub(super) before: State,
-    pub(super) after: State,
+/// A migration that was carried out.
+pub(super) struct Ran {
     pub(super) took: Duration,
     pub(super) sent: Vec<String>,
+}
+
+/// What was seen of one migration.
+pub(super) struct Seen {
+    ran: Ran,
+    /// What it has locked.
+    pub(super) locks: Locks,
+    /// What was locked before it, and is until the rollback.
+    pub(super) locked_before: Locks,
+    /// What is locked, as it was before the migration.
+    relations: BTreeMap<u32, Relation>,
+    rewritten: Vec<String>,
+    scanned: Vec<String>,
 }
 
 /// The modes, the strongest first.
@@ -33,13 +42,55 @@ fn strength(mode: &str) -> Option<usize> {
 }
 
 impl Seen {
+    pub(super) fn of(ran: Ran, before: &State, after: &State) -> Self {
+        let locks = (after.locks.difference(&before.locks)).cloned().collect();
+        let mut locked_before = before.locks.clone();
+        locked_before.retain(|(oid, _)| before.relations.contains_key(oid));
+        let relations = (before.locks.union(&after.locks))
+            .filter_map(|(oid, _)| Some((*oid, before.relations.get(oid)?.clone())))
+            .collect();
+        let changed = |is_so: fn(&Relation, &Relation) -> bool| -> Vec<String> {
+            let mut names: Vec<String> = (after.relations.iter())
+                .filter_map(|(oid, after)| Some((before.relations.get(oid)?, after)))
+                .filter(|(before, after)| before.is_table() && is_so(before, after))
+                .map(|(before, _)| before.qualified.clone())
+                .collect();
+            names.sort_unstable();
+            names
+        };
+        Self {
+            ran,
+            locks,
+            locked_before,
+            relations,
+            rewritten: changed(|before, after| before.filenode != after.filenode),
+            scanned: changed(|before, after| before.scans < after.scans),
+        }
+    }
+
+    /// Whether locks that are held since `base` may hide some of its own.
+    pub(super) fn is_hidden(&self, base: &State) -> bool {
+        !self.locked_before.is_subset(&base.locks)
+    }
+
+    /// Those of `locks` that are on relations that this migration names.
+    pub(super) fn named(&self, locks: &Locks) -> Locks {
+        let sent = || self.ran.sent.iter().map(|sql| &**sql);
+        let is_named = |oid: &u32| {
+            let relation = self.relations.get(oid);
+            relation.is_some_and(|relation| words::mention(sent(), &relation.name))
+        };
+        let named = locks.iter().filter(|(oid, _)| is_named(oid));
+        named.cloned().collect()
+    }
+
     /// The locks of `unsure` may be taken again.
-    pub(super) fn report(&self, unsure: &BTreeSet<(u32, String)>) -> Touched {
+    pub(super) fn report(self, base: &State, unsure: &Locks) -> Touched {
         // A relation that the migration itself makes is seen by nobody else.
-        let known = |oid: u32| self.before.relations.get(&oid);
+        let known = |oid| self.relations.get(oid).or(base.relations.get(oid));
         let mut locks: Vec<LockTaken> = (self.locks.union(unsure))
             .filter_map(|lock| {
-                let relation = known(lock.0)?;
+                let relation = known(&lock.0)?;
                 Some(LockTaken {
                     mode: lock.1.clone(),
                     relation: relation.qualified.clone(),
@@ -56,43 +107,11 @@ impl Seen {
         // Beside a stronger one, one that may be taken says nothing.
         let mut named = BTreeSet::new();
         locks.retain(|lock| named.insert(lock.relation.clone()) || !lock.is_uncertain);
-        let changed = |is_so: fn(&Relation, &Relation) -> bool| -> Vec<String> {
-            let mut names: Vec<String> = (self.after.relations.iter())
-                .filter_map(|(oid, after)| Some((known(*oid)?, after)))
-                .filter(|(before, after)| before.is_table() && is_so(before, after))
-                .map(|(before, _)| before.qualified.clone())
-                .collect();
-            names.sort_unstable();
-            names
-        };
         Touched {
             locks,
-            rewritten: changed(|before, after| before.filenode != after.filenode),
-            scanned: changed(|before, after| before.scans < after.scans),
-            took: self.took,
+            rewritten: self.rewritten,
+            scanned: self.scanned,
+            took: self.ran.took,
         }
-    }
-
-    /// What the migrations before this one have locked, and hold until the rollback.
-    pub(super) fn locked_before(&self, base: &BTreeSet<(u32, String)>) -> BTreeSet<(u32, String)> {
-        let before = self.before.locks.difference(base);
-        before
-            .filter(|(oid, _)| self.before.relations.contains_key(oid))
-            .cloned()
-            .collect()
-    }
-
-    /// Those of them that are on relations that this one names.
-    pub(super) fn locked_before_and_named(
-        &self,
-        base: &BTreeSet<(u32, String)>,
-    ) -> BTreeSet<(u32, String)> {
-        let sent = || self.sent.iter().map(|sql| &**sql);
-        let mut locks = self.locked_before(base);
-        locks.retain(|(oid, _)| {
-            let relation = self.before.relations.get(oid);
-            relation.is_some_and(|relation| words::mention(sent(), &relation.name))
-        });
-        locks
     }
 }
