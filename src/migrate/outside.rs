@@ -83,16 +83,22 @@ impl Attempt<'_, '_> {
                     });
                     return Ok(());
                 }
-                if is_one_statement {
+                if !is_one_statement {
+                    return Err(self.failed(attempt, source));
+                }
+                let again = match condition(&*source) {
+                    Some(Condition::Timeout) => {
+                        self.try_again_after(held, attempt, begun, source, sent.as_deref())
+                    }
+                    _ => Err(self.failed(attempt, source)),
+                };
+                if let Err(error) = again {
                     // It has changed nothing, so that the next run need not look after it.
                     self.drop_note(held)?;
-                    if condition(&*source) == Some(Condition::Timeout) {
-                        self.try_again_after(held, attempt, begun, source, sent.as_deref())?;
-                        attempt += 1;
-                        continue;
-                    }
+                    return Err(error);
                 }
-                return Err(self.failed(attempt, source));
+                attempt += 1;
+                continue;
             }
             if !self.settings.drop_invalid_indexes {
                 return Err(self.left(&leftovers, source));

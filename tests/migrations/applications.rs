@@ -133,8 +133,8 @@ fn the_name_of_an_application_may_be_any_text() {
 
 #[test]
 fn libraries_with_names_that_are_long_or_diesels_keep_their_versions_apart() {
-    const LONG: &str = "a library whose name is longer than those of most tables";
-    const ALIKE: &str = "a library whose name is longer than those of most tables, too";
+    const LONG: &str = "a library whose name is very much longer than those of most tables";
+    const ALIKE: &str = "a library whose name is very much longer than those of most tables, too";
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");

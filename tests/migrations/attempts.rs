@@ -11,7 +11,7 @@ use diesel::sql_types::Text;
 use diesel_locks::{Condition, MigrateError, MigrationEvent, MigrationLock, Retry};
 use diesel_locks_harness::TestDatabase;
 
-use crate::fixture::{All, Sql, applied, exists, kinds, run};
+use crate::fixture::{All, Sql, applied, exists, has_note, kinds, run};
 use crate::support::{backend_pid, connect, lock_timeout, two_sessions};
 
 const BRIEFLY: Duration = Duration::from_millis(20);
@@ -321,6 +321,8 @@ fn outside_a_transaction_it_is_tried_again_if_the_first_lock_was_refused() {
         .on_progress(|event| {
             if let MigrationEvent::Refused { attempt, .. } = event {
                 refused = *attempt;
+                // The next attempt may be interrupted.
+                assert!(has_note(&mut holder));
                 if refused == 2 {
                     holder.batch_execute("COMMIT").unwrap();
                 }

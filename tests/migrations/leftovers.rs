@@ -173,8 +173,10 @@ fn nor_one_that_was_made_after_a_run_that_failed_and_changed_nothing() {
     MigrationLock::new()
         .run_pending(&mut conn, &index(INDEX))
         .unwrap_err();
-    conn.batch_execute("CREATE INDEX accounts_owner ON accounts (id)")
-        .unwrap();
+    conn.batch_execute(
+        "ALTER TABLE accounts RENAME holder TO owner; CREATE INDEX accounts_owner ON accounts (id)",
+    )
+    .unwrap();
     let error = MigrationLock::new()
         .run_pending(&mut conn, &index(INDEX))
         .unwrap_err();
