@@ -518,6 +518,12 @@ mod pages {
     #[doc = include_str!("../docs/pools.md")]
     struct Pools;
 
+    #[doc = include_str!("../docs/poolers-and-replicas.md")]
+    struct PoolersAndReplicas;
+
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
+
     #[doc = include_str!("../docs/operations.md")]
     struct Operations;
 
