@@ -5,6 +5,46 @@
 //! holds what; this crate takes its locks through Diesel's own connections, says by type why one
 //! was not granted, and lets go of it whatever happens.
 //!
+//! # What a lock is for
+//!
+//! At PostgreSQL's default isolation level, a transaction does not keep others out. Two of them read a
+//! balance of 100, each adds 10 to what it has read, and both succeed: the balance is 110, and one
+//! deposit is lost. Whoever reads a row, decides, and writes it must lock it when it is read.
+//!
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
+//! use diesel::prelude::*;
+//! use diesel_locks::{LockError, prelude::*};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let database = database()?;
+//! # let mut here = PgConnection::establish(database.url())?;
+//! # let mut there = PgConnection::establish(database.url())?;
+//! let account = accounts::table.find(1);
+//! here.transaction::<_, LockError, _>(|here| {
+//!     let balance: i64 = here.get_for_update(account.select(accounts::balance))?;
+//!
+//!     // Meanwhile, somewhere else:
+//!     let refused = there.transaction::<i64, LockError, _>(|there| {
+//!         there.get_for_update_nowait(account.select(accounts::balance))
+//!     });
+//!     assert!(matches!(refused, Err(LockError::NotAvailable { .. })));
+//!
+//!     diesel::update(account).set(accounts::balance.eq(balance + 10)).execute(here)?;
+//!     Ok(())
+//! })?; // from here on the other one would get it, and read 110
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! One session of the server *holds* a lock; another one that wants it *waits*, or is *refused*. What
+//! is locked is a row, a table, or a name that the application has chosen. The last is an *advisory*
+//! lock: it keeps out only those who ask for it. Two sessions that hold a lock each, and wait for that
+//! of the other, are a *deadlock*, and the server ends one of the transactions. Sessions that take
+//! their locks in one order cannot get there.
+//!
+//! # What there is
+//!
 //! ```
 //! use diesel_locks::prelude::*;
 //! ```
@@ -517,6 +557,12 @@ mod pages {
 
     #[doc = include_str!("../docs/pools.md")]
     struct Pools;
+
+    #[doc = include_str!("../docs/poolers-and-replicas.md")]
+    struct PoolersAndReplicas;
+
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
 
     #[doc = include_str!("../docs/operations.md")]
     struct Operations;

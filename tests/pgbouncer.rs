@@ -15,10 +15,15 @@ use diesel::r2d2::{ConnectionManager, CustomizeConnection, Error, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks::{
     AdvisoryLock, AdvisoryLockGuard, LockAwareManager, LockError, MigrateError, MigrationEvent,
-    MigrationLock,
+    MigrationLock, TableLockMode,
 };
+use schema::gold;
 use support::migrations::{All, Sql};
 use support::pooler::PgBouncer;
+
+mod schema {
+    diesel::table! { gold { id -> Integer, } }
+}
 
 #[test]
 fn a_transactions_lock_works() {
@@ -32,6 +37,36 @@ fn a_transactions_lock_works() {
     there
         .transaction(|there| there.advisory_xact_lock_nowait("x"))
         .unwrap();
+}
+
+#[test]
+fn rows_and_tables_are_locked_in_transaction_mode() {
+    let pgbouncer = PgBouncer::start();
+    let (mut here, mut there) = (pgbouncer.connect(), pgbouncer.connect());
+    here.batch_execute("CREATE TABLE gold (id int PRIMARY KEY); INSERT INTO gold VALUES (1)")
+        .unwrap();
+    here.transaction::<_, LockError, _>(|here| {
+        here.execute_for_update(gold::table.find(1))?;
+        let refused = there
+            .transaction(|there| there.lock_table_nowait(gold::table, TableLockMode::Exclusive));
+        assert!(refused.unwrap_err().is_contention());
+        let refused =
+            there.transaction(|there| there.execute_for_update_nowait(gold::table.find(1)));
+        assert!(refused.unwrap_err().is_contention());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn statement_mode_has_no_transactions() {
+    let pgbouncer = PgBouncer::start_with("statement", 1);
+    let work = |_: &mut PgConnection| -> Result<(), LockError> { unreachable!("no transaction") };
+    assert!(pgbouncer.connect().transaction(work).is_err());
+    let refused = pgbouncer
+        .connect()
+        .transaction_with_advisory_lock("x", work);
+    assert!(refused.is_err());
 }
 
 /// Lets another client keep the session that has the lock, for a transaction, and releases.

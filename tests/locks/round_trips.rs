@@ -1,12 +1,13 @@
 //! What a lock costs: round trips, counted on the wire, and allocations, counted in the process.
 
+use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
-use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode, Wait};
+use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode, Wait, WaitGraph};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
@@ -220,4 +221,29 @@ fn a_row_lock_costs_no_more_than_the_select_and_two_for_a_limit() {
     elsewhere.begin_test_transaction().unwrap();
     elsewhere.execute_for_update(accounts::table).unwrap();
     costs! { 3: |conn: Conn<'_>| conn.try_execute_for_update(all()); }
+}
+
+#[test]
+#[parallel]
+fn a_look_costs_one_round_trip_and_a_graph_a_second_one_if_anybody_waits() {
+    let proxy = Counted::start();
+    let conn = &mut proxy.connect();
+    let connect = || PgConnection::establish(proxy.server.url()).unwrap();
+    let mut holder = connect();
+    let held = holder.advisory_lock("held").unwrap();
+    assert_eq!(proxy.count(|| drop(conn.locks().unwrap())), 1);
+    assert_eq!(proxy.count(|| drop(conn.lock_waits().unwrap())), 1);
+    assert_eq!(proxy.count(|| drop(WaitGraph::load(conn).unwrap())), 1);
+
+    thread::scope(|scope| {
+        for waiting in [1, 5] {
+            for mut waiter in (0..waiting).map(|_| connect()) {
+                scope.spawn(move || waiter.advisory_lock("held").unwrap().release().unwrap());
+            }
+            let edges = |conn: &mut PgConnection| conn.lock_waits().unwrap().len();
+            support::eventually(|| edges(conn) >= waiting);
+            assert_eq!(proxy.count(|| drop(WaitGraph::load(conn).unwrap())), 2);
+        }
+        held.release().unwrap();
+    });
 }

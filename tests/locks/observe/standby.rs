@@ -8,12 +8,13 @@ use std::process::{Child, Command, Stdio};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
-use diesel_locks::{LockMode, Spared, WaitGraph};
+use diesel_locks::{LockError, LockMode, Spared, TableLockMode, WaitGraph};
 use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
 use super::jam::{Actor, connect_to, number, server};
 use crate::support::eventually;
+use crate::support::schema::accounts;
 use crate::support::server::{bindir, signal};
 
 /// A standby of a server, in its directory. It ends when it is dropped.
@@ -147,4 +148,38 @@ fn a_standby_shows_who_waits_for_its_recovery_and_for_each_other() {
     drop(held);
     eventually(|| waiter.rests());
     drop(actors);
+}
+
+#[test]
+#[parallel]
+fn advisory_locks_of_a_standby_are_its_own_and_it_locks_no_rows_and_no_tables_against_writers() {
+    let primary = server();
+    let standby = Standby::of(&primary);
+    let (mut here, mut there) = (standby.connect(), standby.connect());
+
+    let on_primary = &mut connect_to(&primary);
+    let leader = on_primary.advisory_lock("gold_leader").unwrap();
+    let second = here.advisory_lock_nowait("gold_leader").unwrap();
+    let refused = there.advisory_lock_nowait("gold_leader").map(drop);
+    assert!(refused.unwrap_err().is_contention());
+    second.release().unwrap();
+    leader.release().unwrap();
+    here.transaction_with_advisory_lock("gold_leader", |_| Ok::<_, LockError>(()))
+        .unwrap();
+
+    let is_refused_as_such = |refused: Result<(), LockError>| {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(error, LockError::Database { .. }) && !error.is_retryable(),
+            "{error:?}"
+        );
+    };
+    is_refused_as_such(here.transaction(|here| {
+        let row = accounts::table.find(1).select(accounts::id);
+        here.get_for_update::<i32, _>(row).map(drop)
+    }));
+    let share = TableLockMode::Share;
+    is_refused_as_such(here.transaction(|here| here.lock_table(accounts::table, share)));
+    here.transaction(|here| here.lock_table(accounts::table, TableLockMode::RowExclusive))
+        .unwrap();
 }
