@@ -9,12 +9,15 @@ use diesel::{Connection, PgConnection};
 use diesel_locks_harness::{Spec, TestDatabase};
 
 use crate::arguments::Files;
+use crate::database::Database;
 use crate::failure::Failure;
 
 pub(crate) fn main(files: &Files) -> Result<ExitCode, Failure> {
+    Database::read_env_file();
+    let server = files.database_url.as_deref();
     let mut status = ExitCode::SUCCESS;
     for file in &files.files {
-        match run(file) {
+        match run(file, server) {
             Ok(transcript) => print!("{transcript}"),
             Err(error) => {
                 status = Failure::new(file.display().to_string())
@@ -26,9 +29,12 @@ pub(crate) fn main(files: &Files) -> Result<ExitCode, Failure> {
     Ok(status)
 }
 
-fn run(file: &Path) -> Result<String, Box<dyn Error>> {
+fn run(file: &Path, server: Option<&str>) -> Result<String, Box<dyn Error>> {
     let spec = Spec::parse(&fs::read_to_string(file)?)?;
-    let database = TestDatabase::new()?;
+    let database = match server {
+        Some(url) => TestDatabase::on(url),
+        None => TestDatabase::new(),
+    }?;
     let transcript = spec.run(|| PgConnection::establish(database.url()))?;
     Ok(transcript.to_string())
 }
