@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use diesel_locks::{MigrationLock, Retry, Tried};
+use diesel::{Connection, PgConnection};
+use diesel_locks::{End, MigrationLock, Retry, Tried};
 use diesel_migrations::FileBasedMigrations;
 
 use crate::database::Database;
@@ -21,7 +22,8 @@ use crate::failure::Failure;
 Examples:
   diesel_locks migrate
   diesel_locks migrate --dry-run --markdown > locks.md
-  diesel_locks migrate --migration-dir db/migrations --lock-timeout 2s")]
+  diesel_locks migrate --migration-dir db/migrations --lock-timeout 2s
+  diesel_locks migrate --prioritize 5s")]
 pub(crate) struct MigrateArguments {
     /// The directory of the migrations; else MIGRATION_DIRECTORY, or the `migrations` here or in a
     /// directory above
@@ -39,6 +41,10 @@ pub(crate) struct MigrateArguments {
     /// How long a migration may wait for each of its locks, before it is tried again
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     lock_timeout: Option<Duration>,
+    /// Terminates whoever is in the way of a migration for longer than this, from a second
+    /// connection, and says whom; not superusers' sessions. A shorter --lock-timeout gives up first
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "dry_run")]
+    prioritize: Option<Duration>,
     /// How often a migration is tried that is refused a lock, or is ended to resolve a deadlock
     #[arg(long, value_name = "N", default_value_t = 100)]
     attempts: u32,
@@ -68,6 +74,11 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         .print_progress();
     if let Some(timeout) = arguments.lock_timeout {
         lock = lock.lock_timeout(timeout);
+    }
+    if let Some(after) = arguments.prioritize {
+        let url = arguments.database.url();
+        let connect = move || PgConnection::establish(&url);
+        lock = lock.prioritize(connect, End::Terminate, after);
     }
     let mut conn = arguments.database.connect()?;
     if arguments.dry_run {

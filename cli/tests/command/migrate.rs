@@ -8,7 +8,7 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
-use diesel_locks_harness::TestDatabase;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::{diesel_locks, directory, stderr, stdout};
@@ -153,4 +153,32 @@ fn who_waits_for_a_table_gives_up_and_names_who_is_in_the_way() {
         stderr(&refused).contains(&format!("pid {holder}")),
         "{refused:?}"
     );
+}
+
+#[test]
+#[parallel]
+fn who_is_in_the_way_of_a_priority_is_terminated_and_told() {
+    let server = TempPostgres::start().unwrap();
+    let connect = |role: &str| {
+        let url = server.url().replace("postgres@", &format!("{role}@"));
+        PgConnection::establish(&url).unwrap()
+    };
+    connect("postgres")
+        .batch_execute("CREATE ROLE app LOGIN; CREATE TABLE things (); GRANT ALL ON things TO app")
+        .unwrap();
+    let mut holder = connect("app");
+    holder
+        .batch_execute("SET application_name = 'report'; BEGIN; LOCK TABLE things")
+        .unwrap();
+    let directory = migrations("ALTER TABLE things ADD name text;");
+    let done = diesel_locks()
+        .args(["migrate", "--database-url", server.url()])
+        .args(["--prioritize", "100ms", "--migration-dir"])
+        .arg(&directory)
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&done), "20260101000000\n", "{done:?}");
+    assert!(stderr(&done).contains("terminated pid "), "{done:?}");
+    assert!(stderr(&done).contains("(report, as app)"), "{done:?}");
+    holder.batch_execute("SELECT 1").unwrap_err();
 }
