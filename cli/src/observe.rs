@@ -31,15 +31,15 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// A session that waits for nobody long, not even for a table of the catalogue, and that finds
-    /// operators nowhere else.
+    /// A session that waits for nobody long, not even for a table of the catalogue or a network that
+    /// is dead, and that finds operators nowhere else.
     pub(crate) fn connect(&self) -> Result<PgConnection, LockError> {
         Database::read_env_file();
         for name in &self.names {
             // From here on, it is known.
             let _ = LockKey::named(name);
         }
-        let mut conn = self.database.connect()?;
+        let mut conn = self.database.connect_with_limits()?;
         conn.batch_execute(
             "SELECT pg_catalog.set_config('statement_timeout', '5s', false), \
              pg_catalog.set_config('lock_timeout', '1s', false), \
