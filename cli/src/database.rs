@@ -5,7 +5,7 @@ use std::env;
 use std::ffi::OsString;
 
 use clap::Args;
-use diesel::{Connection, PgConnection};
+use diesel::{Connection, ConnectionError, PgConnection};
 use diesel_locks::LockError;
 
 /// Which database.
@@ -34,14 +34,11 @@ impl Database {
 
     /// What to connect to; libpq knows what an empty one is.
     pub(crate) fn url(&self) -> String {
-        match &self.database_url {
-            Some(url) => url.clone(),
-            None => env::var("DATABASE_URL").unwrap_or_default(),
-        }
+        url(self.database_url.as_deref())
     }
 
     pub(crate) fn connect(&self) -> Result<PgConnection, LockError> {
-        Ok(PgConnection::establish(&self.url())?)
+        self.establish(&[])
     }
 
     /// A connection that fails, instead of waiting for ever, when the network is dead.
@@ -50,9 +47,47 @@ impl Database {
         if env::var_os("PGCONNECT_TIMEOUT").is_some() {
             limits.retain(|(keyword, _)| *keyword != "connect_timeout");
         }
-        Ok(PgConnection::establish(&with(&limits, &self.url()))?)
+        self.establish(&limits)
+    }
+
+    fn establish(&self, limits: &[(&str, &str)]) -> Result<PgConnection, LockError> {
+        let url = self.url();
+        check(&url)?;
+        PgConnection::establish(&with(limits, &url)).map_err(|error| match error {
+            ConnectionError::BadConnection(why) if url.is_empty() => {
+                ConnectionError::BadConnection(format!("{}\n{NO_URL}", why.trim_end())).into()
+            }
+            error => error.into(),
+        })
     }
 }
+
+const NO_URL: &str = "\tNeither --database-url nor DATABASE_URL says which database.";
+
+/// What was given, or what the environment says.
+pub(crate) fn url(given: Option<&str>) -> String {
+    match given {
+        Some(url) => url.to_owned(),
+        None => env::var("DATABASE_URL").unwrap_or_default(),
+    }
+}
+
+/// Whether it is a URL of another database, which libpq would repeat with its password.
+pub(crate) fn check(url: &str) -> Result<(), LockError> {
+    match url.split_once("://") {
+        Some((scheme, _))
+            if !SCHEMES.contains(&scheme) && scheme.chars().all(|c| c.is_ascii_alphanumeric()) =>
+        {
+            let why = format!(
+                "the URL of a PostgreSQL database begins with postgres://, not {scheme}://"
+            );
+            Err(ConnectionError::InvalidConnectionUrl(why).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 
 /// libpq's limits: in seconds, but for the first one.
 const LIMITS: [(&str, &str); 5] = [
@@ -65,26 +100,28 @@ const LIMITS: [(&str, &str); 5] = [
 
 /// A URL, or a string of libpq's keywords, with others that count unless it has them itself.
 fn with(keywords: &[(&str, &str)], url: &str) -> String {
+    if keywords.is_empty() {
+        return url.to_owned();
+    }
     let joined = |separator: &str| {
         let keywords = keywords
             .iter()
             .map(|(word, value)| format!("{word}={value}"));
         keywords.collect::<Vec<_>>().join(separator)
     };
-    let is_url = |scheme: &&&str| url.starts_with(**scheme);
-    let Some(scheme) = ["postgres://", "postgresql://"].iter().find(is_url) else {
+    let rest = match url.split_once("://") {
+        Some((scheme, rest)) if SCHEMES.contains(&scheme) => rest,
         // Of several equal ones the last one counts.
-        return format!("{} {url}", joined(" "));
+        _ => return format!("{} {url}", joined(" ")),
     };
     // A password may have a question mark.
-    let rest = &url[scheme.len()..];
     let host = match rest.find(['@', '/']) {
-        Some(at) if rest[at..].starts_with('@') => scheme.len() + at,
-        _ => scheme.len(),
+        Some(at) if rest[at..].starts_with('@') => &rest[at..],
+        _ => rest,
     };
-    match url[host..].find('?') {
+    match host.find('?') {
         Some(at) => {
-            let (before, after) = url.split_at(host + at + 1);
+            let (before, after) = url.split_at(url.len() - host.len() + at + 1);
             format!("{before}{}&{after}", joined("&"))
                 .trim_end_matches('&')
                 .to_owned()
@@ -95,7 +132,7 @@ fn with(keywords: &[(&str, &str)], url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::with;
+    use super::{check, with};
 
     #[test]
     fn what_a_url_says_itself_comes_last_and_counts() {
@@ -114,6 +151,18 @@ mod tests {
             ("postgres:///?host=/tmp", "postgres:///?a=1&b=2&host=/tmp"),
         ] {
             assert_eq!(with(&[("a", "1"), ("b", "2")], url), all);
+            assert_eq!(with(&[], url), url);
+        }
+    }
+
+    #[test]
+    fn a_url_of_another_database_is_not_repeated() {
+        for url in ["mysql://me:secret@h/app", "postgress://me:secret@h/app"] {
+            let error = check(url).unwrap_err().to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        for url in ["", "postgres://h", "postgresql:///x", "password=a://b"] {
+            check(url).unwrap();
         }
     }
 }

@@ -12,6 +12,7 @@ use diesel_migrations::FileBasedMigrations;
 use crate::database::Database;
 use crate::duration;
 use crate::failure::Failure;
+use crate::output;
 
 /// Runs the pending migrations of Diesel's directory, by one process at a time
 ///
@@ -63,10 +64,10 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         .clone()
         .or_else(|| std::env::var_os("MIGRATION_DIRECTORY").map(PathBuf::from));
     let migrations = match directory {
-        Some(directory) => FileBasedMigrations::from_path(directory),
-        None => FileBasedMigrations::find_migrations_directory(),
-    }
-    .map_err(Failure::new)?;
+        Some(directory) => FileBasedMigrations::from_path(&directory)
+            .map_err(|error| Failure::new(directory.display().to_string()).caused_by(error))?,
+        None => FileBasedMigrations::find_migrations_directory().map_err(Failure::new)?,
+    };
     let mut lock = MigrationLock::new()
         .timeout(arguments.timeout)
         .attempts(retry(arguments.attempts))
@@ -84,8 +85,8 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
     if arguments.dry_run {
         let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
         match arguments.markdown {
-            true => print!("{}", report.to_markdown()),
-            false => print!("{report}"),
+            true => output::print(report.to_markdown())?,
+            false => output::print(&report)?,
         }
         let failed = |tried: &Tried| matches!(tried, Tried::Failed { .. });
         return Ok(
@@ -95,12 +96,10 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
             },
         );
     }
-    for version in lock
-        .run_pending(&mut conn, migrations)
-        .map_err(Failure::new)?
-    {
-        println!("{version}");
-    }
+    let done = lock.run_pending(&mut conn, migrations);
+    let done = done.map_err(Failure::new)?;
+    let versions: String = done.iter().map(|version| format!("{version}\n")).collect();
+    output::print(versions)?;
     Ok(ExitCode::SUCCESS)
 }
 

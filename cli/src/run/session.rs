@@ -17,6 +17,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Run;
 use crate::failure::{Failure, status};
+use crate::output;
 
 /// A lock that is held.
 pub(super) struct Session {
@@ -66,9 +67,9 @@ impl From<Refused> for Failure {
 }
 
 fn tell(what: impl Display, holders: &[SessionInfo]) {
-    eprintln!("diesel_locks: {what}");
+    output::tell(what);
     for holder in holders {
-        eprintln!("diesel_locks: held by {holder}");
+        output::tell(format_args!("held by {holder}"));
     }
 }
 

@@ -6,6 +6,7 @@ mod jam;
 mod key;
 mod migrate;
 mod observe;
+mod output;
 #[cfg(unix)]
 mod rights;
 #[cfg(unix)]
