@@ -5,6 +5,7 @@ use std::env;
 use std::ffi::OsString;
 
 use clap::Args;
+use diesel::connection::SimpleConnection;
 use diesel::{Connection, ConnectionError, PgConnection};
 use diesel_locks::LockError;
 
@@ -60,6 +61,15 @@ impl Database {
             error => error.into(),
         })
     }
+}
+
+/// Has the server look whether the client is still there while it waits: else the place in the
+/// queue of somebody who has gone away would be kept.
+pub(crate) fn leave_no_waiter_behind(conn: &mut PgConnection) {
+    // From version 14 on, and not on every system.
+    let _ = conn.batch_execute(
+        "SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)",
+    );
 }
 
 const NO_URL: &str = "\tNeither --database-url nor DATABASE_URL says which database.";

@@ -9,7 +9,7 @@ use diesel::{Connection, PgConnection};
 use diesel_locks::{End, MigrationLock, Retry, Tried};
 use diesel_migrations::FileBasedMigrations;
 
-use crate::database::Database;
+use crate::database::{Database, leave_no_waiter_behind};
 use crate::duration;
 use crate::failure::Failure;
 use crate::output;
@@ -82,6 +82,7 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         lock = lock.prioritize(connect, End::Terminate, after);
     }
     let mut conn = arguments.database.connect()?;
+        leave_no_waiter_behind(&mut conn);
     if arguments.dry_run {
         let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
         match arguments.markdown {

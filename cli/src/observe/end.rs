@@ -121,9 +121,9 @@ fn is_wanted(found: &[SessionInfo], how: End) -> Result<bool, Failure> {
     let found: String = found.iter().map(|session| format!("{session}\n")).collect();
     output::print(format_args!("{found}{verb}? [y/N] "))?;
     let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(Failure::new)?;
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.map_err(Failure::new)? == 0 {
+        output::print("\n")?;
+    }
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -7,7 +7,6 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Instant;
 
-use diesel::connection::SimpleConnection;
 use diesel::sql_types::{Bool, Integer, Text};
 use diesel::{PgConnection, RunQueryDsl};
 use diesel_locks::{
@@ -16,6 +15,7 @@ use diesel_locks::{
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Run;
+use crate::database::leave_no_waiter_behind;
 use crate::failure::{Failure, status};
 use crate::output;
 
@@ -160,15 +160,6 @@ fn introduce(conn: &mut PgConnection, name: &str) -> diesel::QueryResult<Introdu
     )
     .bind::<Text, _>(format!("diesel_locks run {name}"))
     .get_result(conn)
-}
-
-/// Has the server look whether the client is still there while it waits: else the place in the
-/// queue of somebody who has gone away would be kept.
-fn leave_no_waiter_behind(conn: &mut PgConnection) {
-    // From version 14 on, and not on every system.
-    let _ = conn.batch_execute(
-        "SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)",
-    );
 }
 
 /// The descriptors of the connection: one.

@@ -11,7 +11,7 @@ use diesel::sql_types::{Bool, Integer};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
-use crate::support::{diesel_locks, directory, stderr, stdout};
+use crate::support::{diesel_locks, directory, soon, stderr, stdout};
 
 /// A directory of migrations with this one.
 fn migrations(up: &str) -> PathBuf {
@@ -181,4 +181,40 @@ fn who_is_in_the_way_of_a_priority_is_terminated_and_told() {
     assert!(stderr(&done).contains("terminated pid "), "{done:?}");
     assert!(stderr(&done).contains("(report, as app)"), "{done:?}");
     holder.batch_execute("SELECT 1").unwrap_err();
+}
+
+#[test]
+#[cfg(unix)]
+#[parallel]
+fn who_interrupts_it_leaves_nobody_behind_in_the_queue_for_a_table() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let database = TestDatabase::new().unwrap();
+    let mut holder = connect(&database);
+    let version: i32 = sql::<Integer>("SELECT current_setting('server_version_num')::integer")
+        .get_result(&mut holder)
+        .unwrap();
+    if version < 140_000 {
+        // The server does not look for its clients.
+        return;
+    }
+    for statements in ["CREATE TABLE things ()", "BEGIN; LOCK TABLE things"] {
+        holder.batch_execute(statements).unwrap();
+    }
+    let directory = migrations("ALTER TABLE things ADD name text;");
+    let mut process = migrate(&database, &directory).spawn().unwrap();
+    let mut observer = connect(&database);
+    let mut waiting = || -> bool {
+        sql::<Bool>("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = ")
+            .sql("'things'::regclass")
+            .get_result(&mut observer)
+            .unwrap()
+    };
+    soon("it waits", &mut waiting);
+    let id = Pid::from_raw(i32::try_from(process.id()).unwrap());
+    kill(id, Signal::SIGINT).unwrap();
+    assert!(!process.wait().unwrap().success());
+    soon("nobody waits", || !waiting());
+    holder.batch_execute("COMMIT").unwrap();
 }
