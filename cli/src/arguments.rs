@@ -69,9 +69,9 @@ pub(crate) struct Files {
     /// A file in the language of PostgreSQL's isolation tests
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
-    /// The server on which the databases are made, by the URL of one that it has; else
-    /// DATABASE_URL, of the environment or of a file .env here or above; else a private server,
-    /// which is started for them
+    /// A database of the server on which those are made, as a URL or in libpq's keywords; else
+    /// DATABASE_URL, of the environment or of a file .env here or above; else a private server is
+    /// started
     #[arg(long, value_name = "URL")]
     pub(crate) database_url: Option<String>,
 }

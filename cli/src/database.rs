@@ -9,6 +9,8 @@ use diesel::connection::SimpleConnection;
 use diesel::{Connection, ConnectionError, PgConnection};
 use diesel_locks::LockError;
 
+use crate::output::tell;
+
 /// Which database.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Database {
@@ -25,8 +27,10 @@ impl Database {
     /// Returns the names of the variables that it has added.
     pub(crate) fn read_env_file() -> Vec<OsString> {
         let before: HashSet<OsString> = env::vars_os().map(|(name, _)| name).collect();
-        // There need not be one; what is wrong in it is what is missing then.
-        let _ = dotenvy::dotenv();
+        // There need not be one. The line itself may have a password.
+        if let Err(dotenvy::Error::LineParse(..)) = dotenvy::dotenv() {
+            tell("the file .env has a line that cannot be read: it and what follows are left out");
+        }
         env::vars_os()
             .map(|(name, _)| name)
             .filter(|name| !before.contains(name))

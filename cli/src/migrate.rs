@@ -82,7 +82,7 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         lock = lock.prioritize(connect, End::Terminate, after);
     }
     let mut conn = arguments.database.connect()?;
-        leave_no_waiter_behind(&mut conn);
+    leave_no_waiter_behind(&mut conn);
     if arguments.dry_run {
         let report = lock.dry_run(&mut conn, migrations).map_err(Failure::new)?;
         match arguments.markdown {

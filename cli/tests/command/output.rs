@@ -78,6 +78,20 @@ fn what_is_wrong_with_the_command_line_is_said_so_that_it_can_be_mended() {
     assert!(error.contains("nowhere/at/all: No such file"), "{error}");
     let error = told(&["man", "--out-dir", "nowhere/at/all"], 1);
     assert!(error.contains("nowhere/at/all: No such file"), "{error}");
+    let broken = directory("broken");
+    fs::write(
+        broken.join(".env"),
+        "DATABASE_URL=postgres://me:secret@h/a b\n",
+    )
+    .unwrap();
+    let mut command = diesel_locks();
+    let output = command.arg("ls").current_dir(&broken).output().unwrap();
+    let error = stderr(&output);
+    assert!(
+        error.starts_with("diesel_locks: the file .env has a line that cannot be"),
+        "{error}"
+    );
+    assert!(!error.contains("secret"), "{error}");
     // Such as that of a variable that is not set.
     let error = told(&["run", "", "--", "true"], 2);
     assert!(error.contains("NAME"), "{error}");
