@@ -1,7 +1,6 @@
 //! A look at a standby, which can write nothing.
 
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockMode, Spared, WaitGraph};
 use serial_test::parallel;
