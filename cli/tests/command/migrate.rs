@@ -173,7 +173,8 @@ fn who_is_in_the_way_of_a_priority_is_terminated_and_told() {
     let directory = migrations("ALTER TABLE things ADD name text;");
     let done = diesel_locks()
         .args(["migrate", "--database-url", server.url()])
-        .args(["--prioritize", "100ms", "--migration-dir"])
+        .args(["--prioritize", "100ms", "--lock-timeout", "20s"])
+        .args(["--attempts", "1", "--migration-dir"])
         .arg(&directory)
         .output()
         .unwrap();
