@@ -37,4 +37,6 @@ pub use session::{SessionId, SessionInfo};
 pub use tables::{lock_waits, locks, sessions};
 #[cfg(feature = "watch")]
 pub use watch::{OnWaitExt, Prioritized, Waiting};
+#[cfg(all(feature = "r2d2", feature = "watch"))]
+pub(crate) use watch::{Watched, while_told};
 pub(crate) use way::in_the_way;

@@ -59,15 +59,19 @@ pub(crate) enum Task {
 
 /// Runs PostgreSQL's isolation-test files, each on a database of its own
 ///
-/// Prints what isolationtester prints, but for rows, notices and notifications. The databases are
-/// made on the server that DATABASE_URL names, or else on a private one, which is started for them.
+/// Prints what isolationtester prints, but for rows, notices and notifications.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   diesel_locks isolation deadlock-simple.spec
-  DATABASE_URL=postgres://localhost/postgres diesel_locks isolation specs/*.spec")]
+  diesel_locks isolation --database-url postgres://localhost/postgres specs/*.spec")]
 pub(crate) struct Files {
     /// A file in the language of PostgreSQL's isolation tests
     #[arg(value_name = "FILE", required = true)]
     pub(crate) files: Vec<PathBuf>,
+    /// A database of the server on which those are made, as a URL or in libpq's keywords; else
+    /// DATABASE_URL, of the environment or of a file .env here or above; else a private server is
+    /// started
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
 }

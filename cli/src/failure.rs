@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use diesel_locks::LockError;
 
+use crate::output::tell;
+
 /// The exit statuses that a script can tell apart, as in `sysexits.h` and in a shell.
 pub(crate) mod status {
     /// Whatever has no status of its own.
@@ -57,7 +59,7 @@ impl Failure {
 
     /// Says it, with all that has led to it.
     pub(crate) fn tell(&self) -> ExitCode {
-        eprintln!("diesel_locks: {self}");
+        tell(self);
         ExitCode::from(self.status)
     }
 }

@@ -4,16 +4,19 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use diesel_locks::LockKey;
 
 use crate::failure::Failure;
+use crate::output;
 
 /// Which lock.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Key {
     /// The name of the lock, as LockKey::named has it
-    #[arg(value_name = "NAME")]
+    // An empty one is that of a variable that is not set.
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// The key of the lock: a number, a pair such as 7,42, or what another library makes of a
     /// name: sqlx:NAME, django_pglock:NAME or ruby:NAME (with_advisory_lock)
@@ -23,9 +26,9 @@ pub(crate) struct Key {
 
 /// A key as it was given, and what it is.
 #[derive(Debug, Clone)]
-struct Given {
-    text: String,
-    key: LockKey,
+pub(crate) struct Given {
+    pub(crate) text: String,
+    pub(crate) key: LockKey,
 }
 
 impl Key {
@@ -45,12 +48,12 @@ impl Key {
     }
 }
 
-fn given(text: &str) -> Result<Given, String> {
+pub(crate) fn given(text: &str) -> Result<Given, String> {
     let (key, text) = (parse(text)?, text.to_owned());
     Ok(Given { text, key })
 }
 
-pub(crate) fn parse(text: &str) -> Result<LockKey, String> {
+fn parse(text: &str) -> Result<LockKey, String> {
     match text.split_once(':') {
         Some(("sqlx", name)) => return Ok(LockKey::sqlx(name)),
         Some(("django_pglock", name)) => return Ok(LockKey::django_pglock(name)),
@@ -91,24 +94,25 @@ pub(crate) fn main(arguments: &KeyArguments) -> Result<ExitCode, Failure> {
     let key = arguments.key.key();
     let numbers = numbers(key);
     if arguments.quiet {
-        println!("{numbers}");
+        output::print(format_args!("{numbers}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let (class, object, space) = in_pg_locks(key);
-    println!("key       {numbers}");
-    println!("lock      SELECT pg_advisory_lock({numbers});");
-    println!("unlock    SELECT pg_advisory_unlock({numbers});");
-    println!(
-        "holders   SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {class} \
-         AND objid = {object} AND objsubid = {space} AND granted;"
+    let mut lines = format!(
+        "key       {numbers}\n\
+         lock      SELECT pg_advisory_lock({numbers});\n\
+         unlock    SELECT pg_advisory_unlock({numbers});\n\
+         holders   SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {class} \
+         AND objid = {object} AND objsubid = {space} AND granted;\n"
     );
     if let (Some(name), None) = (&arguments.key.name, &arguments.key.key) {
-        println!(
+        lines.push_str(&format!(
             "in SQL    ('x' || encode(substr(sha256(convert_to({}, 'UTF8')), 1, 8), \
-             'hex'))::bit(64)::bigint",
+             'hex'))::bit(64)::bigint\n",
             literal(name)
-        );
+        ));
     }
+    output::print(lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

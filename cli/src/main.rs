@@ -1,6 +1,9 @@
 //! The command `diesel_locks`: flock(1) for everything that shares a PostgreSQL database, and who
 //! is in the way.
 
+// They panic when nobody reads any more.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod arguments;
 mod database;
 mod duration;
@@ -9,6 +12,7 @@ mod isolation;
 mod key;
 mod migrate;
 mod observe;
+mod output;
 #[cfg(unix)]
 mod run;
 mod shell;

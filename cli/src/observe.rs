@@ -5,7 +5,6 @@ pub(crate) mod json;
 mod ls;
 mod table;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,6 +15,7 @@ use serde_json::Value;
 
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::output;
 
 pub(crate) use end::{EndArguments, cancel, terminate};
 pub(crate) use ls::{ListArguments, interesting_locks, ls};
@@ -31,15 +31,15 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// A session that waits for nobody long, not even for a table of the catalogue, and that finds
-    /// operators nowhere else.
+    /// A session that waits for nobody long, not even for a table of the catalogue or a network that
+    /// is dead, and that finds operators nowhere else.
     pub(crate) fn connect(&self) -> Result<PgConnection, LockError> {
         Database::read_env_file();
         for name in &self.names {
             // From here on, it is known.
             let _ = LockKey::named(name);
         }
-        let mut conn = self.database.connect()?;
+        let mut conn = self.database.connect_with_limits()?;
         conn.batch_execute(
             "SELECT pg_catalog.set_config('statement_timeout', '5s', false), \
              pg_catalog.set_config('lock_timeout', '1s', false), \
@@ -113,13 +113,8 @@ fn print_json(value: &Value) -> Result<ExitCode, Failure> {
     print(&format!("{value:#}"))
 }
 
-/// Prints lines, in colour where the standard output is a terminal that wants it.
+/// Prints lines.
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    let mut stdout = anstream::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end()) {
-        // Whoever reads has seen enough, as `head` has.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(Failure::new(error)),
-        Ok(()) => Ok(ExitCode::SUCCESS),
-    }
+    output::print(format_args!("{}\n", text.trim_end()))?;
+    Ok(ExitCode::SUCCESS)
 }

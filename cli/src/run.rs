@@ -72,7 +72,7 @@ pub(crate) struct Run {
 const EXAMPLES: &str = "\
 Exit status:
   that of COMMAND; 128 + N if signal N has ended it
-  69   the database could not be reached, or gave no lock
+  69   the database could not be reached, or gave no lock, or is a standby
   75   another session holds the lock (--conflict-exit-code)
   76   the lock was lost while COMMAND ran
   71   the system gave no process

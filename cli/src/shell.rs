@@ -1,6 +1,5 @@
 //! What a package installs beside the command: completions for shells, and the man page.
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
+use crate::output;
 
 /// Prints the completions for a shell
 #[derive(Debug, Args)]
@@ -45,7 +45,8 @@ pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<ExitCode, 
 
 pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
     if let Some(directory) = &arguments.out_dir {
-        clap_mangen::generate_to(Arguments::command(), directory).map_err(Failure::new)?;
+        clap_mangen::generate_to(Arguments::command(), directory)
+            .map_err(|error| Failure::new(directory.display().to_string()).caused_by(error))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut printed = Vec::new();
@@ -56,8 +57,6 @@ pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
 }
 
 fn print(text: &[u8]) -> Result<ExitCode, Failure> {
-    match io::Write::write_all(&mut io::stdout(), text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(error)),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    output::print(String::from_utf8_lossy(text))?;
+    Ok(ExitCode::SUCCESS)
 }

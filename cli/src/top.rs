@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Args;
-use crossbeam::channel::{self, Receiver, Sender};
+use crossbeam::channel::{self, Receiver};
 use crossbeam::select;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
@@ -20,7 +20,7 @@ use crate::duration;
 use crate::failure::Failure;
 use crate::observe::Look;
 use app::{App, Next};
-use source::{News, Wish};
+use source::{Source, Wish};
 
 /// Shows live who waits for whom, the root blockers first, and ends whom one chooses
 #[derive(Debug, Args)]
@@ -53,11 +53,11 @@ pub(crate) fn top(arguments: &TopArguments) -> Result<ExitCode, Failure> {
     }
     // Before the screen is taken: what is wrong from the start is told and not shown.
     let conn = arguments.look.connect()?;
-    let (news, wishes) = source::start(conn, arguments.look.clone()).map_err(Failure::new)?;
+    let source = source::start(Some(conn), arguments.look.clone()).map_err(Failure::new)?;
     let events = events().map_err(Failure::new)?;
     let mut app = App::new(arguments.interval);
     let mut terminal = ratatui::try_init().map_err(Failure::new)?;
-    let shown = show(&mut terminal, &mut app, &events, &news, &wishes);
+    let shown = show(&mut terminal, &mut app, &events, source, &arguments.look);
     ratatui::restore();
     shown.map_err(Failure::new)?;
     Ok(ExitCode::SUCCESS)
@@ -70,18 +70,22 @@ fn show(
     terminal: &mut DefaultTerminal,
     app: &mut App,
     events: &Receiver<Input>,
-    news: &Receiver<News>,
-    wishes: &Sender<Wish>,
+    mut source: Source,
+    look: &Look,
 ) -> io::Result<()> {
     let mut time_to_look = channel::after(Duration::ZERO);
     loop {
+        if app.gives_up() {
+            source = source::start(None, look.clone())?;
+            time_to_look = channel::after(Duration::ZERO);
+        }
         terminal.draw(|frame| view::draw(frame, app))?;
         let next = select! {
             recv(events) -> input => match input {
                 Ok(Input::Terminal(event)) => app.heed(&event),
                 Ok(Input::Quit) | Err(_) => Next::Quit,
             },
-            recv(news) -> news => match news {
+            recv(source.news) -> news => match news {
                 Ok(news) => {
                     // A slow server is not asked more often than it answers.
                     time_to_look = channel::after(app.interval());
@@ -103,7 +107,7 @@ fn show(
             Next::Ask(wish) => {
                 app.wait();
                 // Without their source there are no news, which ends this.
-                let _ = wishes.send(wish);
+                let _ = source.wishes.send(wish);
             }
         }
     }

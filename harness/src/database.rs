@@ -79,15 +79,25 @@ impl TestDatabase {
     /// [`DatabaseError::Create`]: the server's role may not create databases, for one.
     /// Else those of [`TempPostgres::start`](crate::TempPostgres::start).
     pub fn new() -> Result<Self, DatabaseError> {
-        let (server_url, server) = match env::var("DATABASE_URL") {
-            Ok(url) if !url.is_empty() => (url, None),
+        match env::var("DATABASE_URL") {
+            Ok(url) if !url.is_empty() => Self::on(&url),
             _ => {
                 let server = shared_server()?;
-                (server.url().to_owned(), Some(server))
+                let mut database = Self::on(server.url())?;
+                database._server = Some(server);
+                Ok(database)
             }
-        };
+        }
+    }
+
+    /// Creates a database on this server, whatever `DATABASE_URL` says.
+    ///
+    /// # Errors
+    ///
+    /// [`DatabaseError::Unreachable`] and [`DatabaseError::Create`], as for [`new`](Self::new).
+    pub fn on(server_url: &str) -> Result<Self, DatabaseError> {
         let name = unique_name();
-        PgConnection::establish(&server_url)
+        PgConnection::establish(server_url)
             .map_err(DatabaseError::Unreachable)?
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .map_err(|source| DatabaseError::Create {
@@ -95,10 +105,10 @@ impl TestDatabase {
                 source,
             })?;
         Ok(Self {
-            url: with_database(&server_url, &name),
+            url: with_database(server_url, &name),
             name,
-            server_url,
-            _server: server,
+            server_url: server_url.to_owned(),
+            _server: None,
         })
     }
 

@@ -11,6 +11,8 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer, Nullable, Timestamptz};
 
+#[cfg(feature = "r2d2")]
+pub(crate) use on_wait::while_told;
 pub use on_wait::{OnWaitExt, Waiting};
 pub use prioritized::Prioritized;
 
@@ -18,14 +20,14 @@ use super::session::{time, timestamp};
 
 /// A session: its pid is used again, and so it has its beginning too.
 #[derive(Debug, Clone, Copy)]
-struct Watched {
+pub(crate) struct Watched {
     pid: i32,
     begun: SystemTime,
 }
 
 impl Watched {
     /// The connection's own. One round trip.
-    fn of<C>(conn: &mut C) -> QueryResult<Self>
+    pub(crate) fn of<C>(conn: &mut C) -> QueryResult<Self>
     where
         C: LoadConnection<Backend = Pg>,
     {

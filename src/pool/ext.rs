@@ -5,7 +5,11 @@ use diesel::pg::Pg;
 use diesel::r2d2::{ManageConnection, Pool, PooledConnection, R2D2Connection};
 
 use self::sealed::Sealed;
+#[cfg(feature = "watch")]
+use crate::Waiting;
 use crate::error::LockTarget;
+#[cfg(feature = "watch")]
+use crate::observe::{Watched, while_told};
 use crate::{AdvisoryLock, AdvisoryLocks, LockError, OwnedAdvisoryLockGuard, Wait};
 
 /// Advisory locks on a pool: each with a connection of its own out of it.
@@ -194,6 +198,53 @@ pub trait PoolLockExt: Sealed {
     ) -> Result<Option<PooledGuard<Self::Manager, AdvisoryLocks>>, LockError> {
         LockError::unless_not_available(self.advisory_lock_all_nowait(locks))
     }
+
+    /// Does `work` on a connection, and if that waits for a lock when `after` has passed, tells `tell`
+    /// who is in the way; and again after each further `after` (feature `watch`).
+    ///
+    /// [`OnWaitExt::on_wait`](crate::OnWaitExt::on_wait) with both connections from the pool. The
+    /// second one is borrowed for each look only, and where all are lent, the look is left out. The
+    /// connection may stay in a guard: `Ok(OwnedAdvisoryLockGuard::acquire(conn, …)?)`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use diesel::prelude::*;
+    /// use diesel::r2d2::{ConnectionManager, Pool};
+    /// use diesel_locks::{LockError, prelude::*};
+    /// use diesel_locks_harness::TestDatabase;
+    ///
+    /// # mod tracing { macro_rules! log { ($wait:literal) => { println!($wait) } } pub(crate) use log as warn; }
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let database = TestDatabase::new()?;
+    /// let pool = Pool::new(ConnectionManager::<PgConnection>::new(database.url()))?;
+    /// pool.on_wait(
+    ///     Duration::from_secs(5),
+    ///     |wait| tracing::warn!("{wait}"),
+    ///     |mut conn| {
+    ///         conn.transaction_with_advisory_lock("invoices", |conn| {
+    ///             diesel::sql_query("SELECT 1").execute(conn)?;
+    ///             Ok::<_, LockError>(())
+    ///         })
+    ///     },
+    /// )?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`. [`LockError::Pool`]: every connection was lent for too long, and `work` was
+    /// not done; nor was it with [`LockError::Watch`]: the operating system gave no thread.
+    #[cfg(feature = "watch")]
+    fn on_wait<T, E>(
+        &self,
+        after: Duration,
+        tell: impl FnMut(&Waiting) + Send,
+        work: impl FnOnce(PooledConnection<Self::Manager>) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError>;
 }
 
 /// A guard with a pool's connection inside.
@@ -224,6 +275,21 @@ where
         };
         OwnedAdvisoryLockGuard::take(conn, locks, rest)
             .map_err(|refused| LockError::from(refused).after(wait))
+    }
+
+    #[cfg(feature = "watch")]
+    fn on_wait<T, E>(
+        &self,
+        after: Duration,
+        tell: impl FnMut(&Waiting) + Send,
+        work: impl FnOnce(PooledConnection<M>) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<LockError>,
+    {
+        let mut conn = borrow(self, Wait::Block)?;
+        let watched = Watched::of(&mut conn).map_err(LockError::from)?;
+        while_told(watched, after, || self.try_get(), tell, || work(conn))
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod schema;
 pub(crate) mod second_process;
 pub(crate) mod server;
+pub(crate) mod standby;
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Cancelling and terminating sessions.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -12,7 +12,8 @@ use diesel_locks::{
 
 use super::Look;
 use crate::failure::Failure;
-use crate::key;
+use crate::key::{self, Given};
+use crate::output;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,9 +33,10 @@ pub(crate) struct EndArguments {
         long,
         conflicts_with = "target",
         value_name = "KEY",
+        value_parser = key::given,
         allow_hyphen_values = true
     )]
-    key: Option<String>,
+    key: Option<Given>,
     /// Does not ask
     #[arg(long, short)]
     yes: bool,
@@ -54,17 +56,16 @@ fn end(arguments: &EndArguments, how: End) -> Result<ExitCode, Failure> {
     let mut conn = arguments.look.connect()?;
     let found = find(&mut conn, arguments)?;
     if found.is_empty() {
-        let target = arguments.target.as_ref().or(arguments.key.as_ref());
-        let target = target.map_or("", String::as_str);
+        let key = arguments.key.as_ref().map(|given| given.text.as_str());
+        let target = arguments.target.as_deref().or(key).unwrap_or_default();
         return Err(Failure::new(format!("no session is, or holds, {target}")));
     }
     if !arguments.yes && !is_wanted(&found, how)? {
         return Ok(ExitCode::FAILURE);
     }
     let ended = conn.end_sessions(found, how)?;
-    for session in &ended {
-        println!("{session}");
-    }
+    let told: String = ended.iter().map(|session| format!("{session}\n")).collect();
+    output::print(told)?;
     match ended.iter().all(|session| session.is_ended()) {
         true => Ok(ExitCode::SUCCESS),
         false => Ok(ExitCode::FAILURE),
@@ -73,7 +74,7 @@ fn end(arguments: &EndArguments, how: End) -> Result<ExitCode, Failure> {
 
 fn find(conn: &mut PgConnection, arguments: &EndArguments) -> Result<Vec<SessionInfo>, Failure> {
     let key = match (&arguments.key, &arguments.target) {
-        (Some(key), _) => key::parse(key).map_err(Failure::new)?,
+        (Some(given), _) => given.key,
         (None, target) => {
             let target = target.as_deref().unwrap_or_default();
             if let Ok(pid) = target.parse::<i32>() {
@@ -113,19 +114,16 @@ fn is_wanted(found: &[SessionInfo], how: End) -> Result<bool, Failure> {
         let told = "there is nobody to ask on the standard input: --yes says that it is wanted";
         return Err(Failure::new(told));
     }
-    for session in found {
-        println!("{session}");
-    }
     let verb = match how {
         End::Cancel => "Cancel",
         End::Terminate => "Terminate",
     };
-    print!("{verb}? [y/N] ");
-    io::stdout().flush().map_err(Failure::new)?;
+    let found: String = found.iter().map(|session| format!("{session}\n")).collect();
+    output::print(format_args!("{found}{verb}? [y/N] "))?;
     let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(Failure::new)?;
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.map_err(Failure::new)? == 0 {
+        output::print("\n")?;
+    }
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

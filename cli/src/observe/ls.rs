@@ -11,6 +11,22 @@ use diesel_locks::{LockError, LockInfo, LockedObject, ObserveDsl};
 use super::{Look, json, print, print_json, table};
 use crate::failure::Failure;
 
+/// The kinds that PostgreSQL 13 to 18 have.
+const KINDS: [&str; 12] = [
+    "advisory",
+    "relation",
+    "tuple",
+    "transactionid",
+    "virtualxid",
+    "page",
+    "extend",
+    "frozenid",
+    "object",
+    "spectoken",
+    "userlock",
+    "applytransaction",
+];
+
 /// Prints the locks that are held and waited for
 ///
 /// Advisory locks and tables in all databases of the server, and rows that are waited for, but not
@@ -28,8 +44,8 @@ pub(crate) struct ListArguments {
     /// Prints every lock of the server
     #[arg(long, short)]
     all: bool,
-    /// Prints those of this kind only, as pg_locks calls it: advisory, relation, tuple and others
-    #[arg(long)]
+    /// Prints those of this kind only, as pg_locks calls it
+    #[arg(long, value_parser = KINDS)]
     kind: Option<String>,
     /// Prints those of this session only
     #[arg(long, conflicts_with = "waiting")]

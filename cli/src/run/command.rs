@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use nix::sys::signal::{Signal, kill, raise};
+use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
@@ -58,6 +58,8 @@ pub(super) fn main(parent: i32, command: &[OsString]) -> Result<ExitCode, Failur
         return Ok(ExitCode::from(status::SYSTEM));
     }
     let error = Command::new(program).args(arguments).exec();
+    // The command would have had that signal's default: telling nobody must not end this.
+    let _ = SigSet::from(Signal::SIGPIPE).thread_block();
     let status = match error.kind() {
         io::ErrorKind::NotFound => status::NOT_FOUND,
         _ => status::NOT_EXECUTABLE,

@@ -7,8 +7,7 @@ use std::os::fd::RawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Instant;
 
-use diesel::connection::SimpleConnection;
-use diesel::sql_types::{Integer, Text};
+use diesel::sql_types::{Bool, Integer, Text};
 use diesel::{PgConnection, RunQueryDsl};
 use diesel_locks::{
     AcquireError, AdvisoryLock, LockError, OwnedAdvisoryLockGuard, SessionInfo, Wait,
@@ -16,7 +15,9 @@ use diesel_locks::{
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::Run;
-use crate::failure::Failure;
+use crate::database::leave_no_waiter_behind;
+use crate::failure::{Failure, status};
+use crate::output;
 
 /// A lock that is held.
 pub(super) struct Session {
@@ -25,39 +26,50 @@ pub(super) struct Session {
     pub(super) sockets: Sockets,
 }
 
-/// A lock that was not granted, and who holds it.
-pub(super) struct Refused {
-    error: LockError,
-    holders: Vec<SessionInfo>,
+/// Why there is no lock.
+pub(super) enum Refused {
+    /// It was not granted, and who holds it.
+    Lock(LockError, Vec<SessionInfo>),
+    /// The locks of a standby are not those of its primary, which others may be connected to.
+    Standby,
 }
 
 impl Refused {
     pub(super) fn is_contention(&self) -> bool {
-        self.error.is_contention()
+        matches!(self, Self::Lock(error, _) if error.is_contention())
     }
 
+    /// Says who holds it.
     pub(super) fn tell(&self) {
-        tell(&self.error, &self.holders);
+        if let Self::Lock(error, holders) = self {
+            tell(error, holders);
+        }
     }
 }
 
 impl From<LockError> for Refused {
     fn from(error: LockError) -> Self {
-        let holders = Vec::new();
-        Self { error, holders }
+        Self::Lock(error, Vec::new())
     }
 }
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        refused.error.into()
+        match refused {
+            Refused::Lock(error, _) => error.into(),
+            Refused::Standby => Self::new(
+                "the server is a standby, whose advisory locks are not those of its primary: of \
+                 several hosts, target_session_attrs=read-write in the URL chooses the primary",
+            )
+            .status(status::UNAVAILABLE),
+        }
     }
 }
 
 fn tell(what: impl Display, holders: &[SessionInfo]) {
-    eprintln!("diesel_locks: {what}");
+    output::tell(what);
     for holder in holders {
-        eprintln!("diesel_locks: held by {holder}");
+        output::tell(format_args!("held by {holder}"));
     }
 }
 
@@ -66,7 +78,11 @@ pub(super) fn take(run: &Run) -> Result<Session, Refused> {
     let before = sockets();
     let mut conn = run.database.connect()?;
     let sockets = Sockets(sockets().difference(&before).copied().collect());
-    let backend_pid = introduce(&mut conn, run.key.text()).map_err(LockError::from)?;
+    let introduced = introduce(&mut conn, run.key.text()).map_err(LockError::from)?;
+    if introduced.is_standby {
+        return Err(Refused::Standby);
+    }
+    let backend_pid = introduced.backend_pid;
     let guard = acquire(conn, run)?;
     Ok(Session {
         guard,
@@ -110,8 +126,7 @@ fn with_holders(mut refused: AcquireError<PgConnection>, run: &Run) -> Refused {
         true => Vec::new(),
         false => holders(&mut refused),
     };
-    let error = refused.error;
-    Refused { error, holders }
+    Refused::Lock(refused.error, holders)
 }
 
 /// Who holds it; nobody, where that cannot be learnt.
@@ -131,27 +146,20 @@ fn holders(refused: &mut AcquireError<PgConnection>) -> Vec<SessionInfo> {
 struct Introduced {
     #[diesel(sql_type = Integer)]
     backend_pid: i32,
+    #[diesel(sql_type = Bool)]
+    is_standby: bool,
 }
 
-/// Tells the server who this is, unless the environment has done so, and asks for the backend pid.
-fn introduce(conn: &mut PgConnection, name: &str) -> diesel::QueryResult<i32> {
-    let introduced: Introduced = diesel::sql_query(
-        "SELECT pg_catalog.pg_backend_pid() AS backend_pid, CASE WHEN \
+/// Tells the server who this is, unless the environment has done so, and asks who it is.
+fn introduce(conn: &mut PgConnection, name: &str) -> diesel::QueryResult<Introduced> {
+    diesel::sql_query(
+        "SELECT pg_catalog.pg_backend_pid() AS backend_pid, \
+         pg_catalog.pg_is_in_recovery() AS is_standby, CASE WHEN \
          pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) '' \
          THEN pg_catalog.set_config('application_name', $1, false) END AS application",
     )
     .bind::<Text, _>(format!("diesel_locks run {name}"))
-    .get_result(conn)?;
-    Ok(introduced.backend_pid)
-}
-
-/// Has the server look whether the client is still there while it waits: else the place in the
-/// queue of somebody who has gone away would be kept.
-fn leave_no_waiter_behind(conn: &mut PgConnection) {
-    // From version 14 on, and not on every system.
-    let _ = conn.batch_execute(
-        "SELECT pg_catalog.set_config('client_connection_check_interval', '1s', false)",
-    );
+    .get_result(conn)
 }
 
 /// The descriptors of the connection: one.

@@ -8,10 +8,15 @@ use ratatui::widgets::TableState;
 
 use super::source::{News, Subject, Wish};
 use super::tree::{self, Order, Row};
+use crate::words::time;
 
 const FASTEST: Duration = Duration::from_millis(125);
 const SLOWEST: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(2);
+/// A statement of ours is not let run for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A name may stand for several hosts, each of which has its time.
+const PATIENCE_TO_CONNECT: Duration = Duration::from_secs(60);
 
 /// What to do next.
 pub(super) enum Next {
@@ -105,6 +110,20 @@ impl App {
     pub(super) fn silence(&self) -> Option<Duration> {
         let silence = self.asked?.elapsed();
         (silence >= SILENCE).then_some(silence)
+    }
+
+    /// Whether the server has been silent for too long, so that another connection is to be made.
+    pub(super) fn gives_up(&mut self) -> bool {
+        let patience = match self.problem {
+            Some(_) => PATIENCE_TO_CONNECT,
+            None => PATIENCE,
+        };
+        let silence = self.silence().filter(|silence| *silence >= patience);
+        if let Some(silence) = silence {
+            self.problem = Some(format!("the server was silent for {}", time(silence)));
+            self.asked = None;
+        }
+        silence.is_some()
     }
 
     pub(super) fn learn(&mut self, news: News) {

@@ -34,11 +34,19 @@ pub(super) enum News {
     Failed(String),
 }
 
-/// Answers each wish, in the order in which they come.
-pub(super) fn start(conn: PgConnection, look: Look) -> io::Result<(Receiver<News>, Sender<Wish>)> {
+/// Who asks the server. It answers each wish, in the order in which they come.
+///
+/// One that is dropped while the server is silent ends with its connection: by libpq's limits, if
+/// the network is dead.
+pub(super) struct Source {
+    pub(super) news: Receiver<News>,
+    pub(super) wishes: Sender<Wish>,
+}
+
+/// With the first wish it connects, if it has no connection.
+pub(super) fn start(mut conn: Option<PgConnection>, look: Look) -> io::Result<Source> {
     let (wish_sender, wishes) = channel::unbounded();
     let (news_sender, news) = channel::unbounded();
-    let mut conn = Some(conn);
     let answer = move || {
         for wish in wishes {
             let answer = match &mut conn {
@@ -59,7 +67,8 @@ pub(super) fn start(conn: PgConnection, look: Look) -> io::Result<(Receiver<News
     thread::Builder::new()
         .name("server".to_owned())
         .spawn(answer)?;
-    Ok((news, wish_sender))
+    let wishes = wish_sender;
+    Ok(Source { news, wishes })
 }
 
 fn fulfil(conn: &mut PgConnection, wish: Wish) -> Result<News, LockError> {

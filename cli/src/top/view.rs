@@ -25,7 +25,11 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App) {
     .areas(frame.area());
     frame.render_widget(summary(app), head);
     rows(frame, app, body);
-    frame.render_widget(chosen_session(app), chosen);
+    let details = match &app.problem {
+        Some(why) => problem(why),
+        None => chosen_session(app),
+    };
+    frame.render_widget(details, chosen);
     frame.render_widget(keys(app), foot);
     if let Mode::Confirm(session, how) = &app.mode {
         let verb = match how {
@@ -38,8 +42,8 @@ pub(super) fn draw(frame: &mut Frame, app: &mut App) {
 
 fn summary(app: &App) -> Line<'_> {
     let mut line = vec!["diesel_locks top ".bold()];
-    if let Some(problem) = &app.problem {
-        line.push(format!("no answer, trying again: {}", one_line(problem)).red());
+    if app.problem.is_some() {
+        line.push("no answer, trying again".red());
         return Line::from(line);
     }
     if let Some(silence) = app.silence() {
@@ -84,6 +88,9 @@ fn waits(graph: &WaitGraph) -> Vec<Span<'static>> {
 }
 
 fn rows(frame: &mut Frame, app: &mut App, area: Rect) {
+    if app.rows.is_empty() && app.problem.is_some() {
+        return;
+    }
     if app.rows.is_empty() {
         let nobody = match (app.subject(), app.filter.is_empty()) {
             (Subject::Waits, true) => "Nobody waits for a lock.",
@@ -154,6 +161,13 @@ fn row(row: &Row) -> TableRow<'_> {
         (false, false) => Style::new(),
     };
     TableRow::new(cells.map(Cell::from)).style(style)
+}
+
+/// Why there is no news.
+fn problem(why: &str) -> Paragraph<'_> {
+    let block = Block::bordered().border_style(Style::new().dim());
+    let why = Paragraph::new(one_line(why)).red();
+    why.wrap(Wrap { trim: true }).block(block)
 }
 
 /// All that is known of the chosen session.

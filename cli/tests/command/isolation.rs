@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
 use crate::support;
@@ -55,6 +56,53 @@ step lock2: <... completed>
     );
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("wrong.spec: line 1, column 11"), "{told}");
+}
+
+#[test]
+#[parallel]
+fn the_databases_are_made_on_the_server_of_the_url_whoever_says_it() {
+    let server = TempPostgres::start().unwrap();
+    let where_am_i = file(
+        "where.spec",
+        "session s1  step shout { DO $$ BEGIN \
+         IF current_setting('data_directory') <> 'HERE' THEN RAISE 'elsewhere'; END IF; END $$; }",
+    );
+    let here = server.directory().join("data");
+    let text = fs::read_to_string(&where_am_i).unwrap();
+    fs::write(&where_am_i, text.replace("HERE", here.to_str().unwrap())).unwrap();
+    let directory = support::directory("isolation");
+    let env_file = format!("DATABASE_URL='{}'\n", server.url());
+    fs::write(directory.join(".env"), env_file).unwrap();
+
+    let by_option = &["--database-url", server.url()][..];
+    for (options, directory) in [(by_option, None), (&[], Some(&directory))] {
+        let mut command = support::diesel_locks();
+        command.arg("isolation").arg(&where_am_i).args(options);
+        if let Some(directory) = directory {
+            command.current_dir(directory);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let printed = support::stdout(&output);
+        assert!(
+            printed.contains("step shout") && !printed.contains("ERROR"),
+            "{printed}"
+        );
+    }
+    let nobody = support::diesel_locks()
+        .args([
+            "isolation",
+            "--database-url",
+            "postgres://nobody@127.0.0.1:1/x",
+        ])
+        .arg(&where_am_i)
+        .output()
+        .unwrap();
+    assert!(!nobody.status.success(), "{nobody:?}");
+    assert!(
+        support::stderr(&nobody).contains("could not connect"),
+        "{nobody:?}"
+    );
 }
 
 #[test]

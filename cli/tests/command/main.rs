@@ -6,6 +6,9 @@ mod jam;
 mod key;
 mod migrate;
 mod observe;
+mod output;
+#[cfg(unix)]
+mod rights;
 #[cfg(unix)]
 mod run {
     #[path = "../../../../tests/faults/chance.rs"]
@@ -18,4 +21,17 @@ mod run {
     mod losses;
     mod signals;
 }
+#[cfg(unix)]
+#[allow(dead_code, reason = "the tests of the locks use the rest of it")]
+#[path = "../../../tests/support/server.rs"]
+mod server;
+#[cfg(unix)]
+#[path = "../../../tests/support/standby.rs"]
+mod standby;
+#[cfg(unix)]
+mod standbys;
 mod support;
+#[cfg(unix)]
+mod terminal;
+#[cfg(unix)]
+mod top;

@@ -8,10 +8,10 @@ use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
-use diesel_locks_harness::TestDatabase;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
-use crate::support::{diesel_locks, directory, stderr, stdout};
+use crate::support::{diesel_locks, directory, soon, stderr, stdout};
 
 /// A directory of migrations with this one.
 fn migrations(up: &str) -> PathBuf {
@@ -153,4 +153,69 @@ fn who_waits_for_a_table_gives_up_and_names_who_is_in_the_way() {
         stderr(&refused).contains(&format!("pid {holder}")),
         "{refused:?}"
     );
+}
+
+#[test]
+#[parallel]
+fn who_is_in_the_way_of_a_priority_is_terminated_and_told() {
+    let server = TempPostgres::start().unwrap();
+    let connect = |role: &str| {
+        let url = server.url().replace("postgres@", &format!("{role}@"));
+        PgConnection::establish(&url).unwrap()
+    };
+    connect("postgres")
+        .batch_execute("CREATE ROLE app LOGIN; CREATE TABLE things (); GRANT ALL ON things TO app")
+        .unwrap();
+    let mut holder = connect("app");
+    holder
+        .batch_execute("SET application_name = 'report'; BEGIN; LOCK TABLE things")
+        .unwrap();
+    let directory = migrations("ALTER TABLE things ADD name text;");
+    let done = diesel_locks()
+        .args(["migrate", "--database-url", server.url()])
+        .args(["--prioritize", "100ms", "--lock-timeout", "20s"])
+        .args(["--attempts", "1", "--migration-dir"])
+        .arg(&directory)
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&done), "20260101000000\n", "{done:?}");
+    assert!(stderr(&done).contains("terminated pid "), "{done:?}");
+    assert!(stderr(&done).contains("(report, as app)"), "{done:?}");
+    holder.batch_execute("SELECT 1").unwrap_err();
+}
+
+#[test]
+#[cfg(unix)]
+#[parallel]
+fn who_interrupts_it_leaves_nobody_behind_in_the_queue_for_a_table() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let database = TestDatabase::new().unwrap();
+    let mut holder = connect(&database);
+    let version: i32 = sql::<Integer>("SELECT current_setting('server_version_num')::integer")
+        .get_result(&mut holder)
+        .unwrap();
+    if version < 140_000 {
+        // The server does not look for its clients.
+        return;
+    }
+    for statements in ["CREATE TABLE things ()", "BEGIN; LOCK TABLE things"] {
+        holder.batch_execute(statements).unwrap();
+    }
+    let directory = migrations("ALTER TABLE things ADD name text;");
+    let mut process = migrate(&database, &directory).spawn().unwrap();
+    let mut observer = connect(&database);
+    let mut waiting = || -> bool {
+        sql::<Bool>("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = ")
+            .sql("'things'::regclass")
+            .get_result(&mut observer)
+            .unwrap()
+    };
+    soon("it waits", &mut waiting);
+    let id = Pid::from_raw(i32::try_from(process.id()).unwrap());
+    kill(id, Signal::SIGINT).unwrap();
+    assert!(!process.wait().unwrap().success());
+    soon("nobody waits", || !waiting());
+    holder.batch_execute("COMMIT").unwrap();
 }

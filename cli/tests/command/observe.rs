@@ -11,6 +11,8 @@ use serde_json::Value;
 use serial_test::parallel;
 
 use crate::support::{diesel_locks, soon, stderr, stdout};
+#[cfg(unix)]
+use crate::terminal::Terminal;
 
 fn command(server: &TempPostgres, arguments: &[&str]) -> Output {
     diesel_locks()
@@ -111,4 +113,35 @@ fn a_session_is_ended_by_its_pid_and_a_superusers_is_spared() {
     admin.batch_execute("SELECT 1").unwrap();
     let nobody = command(&server, &["cancel", "--yes", "nobody has this"]);
     assert_eq!(nobody.status.code(), Some(1));
+}
+
+#[test]
+#[cfg(unix)]
+#[parallel]
+fn there_is_colour_on_a_terminal_unless_it_is_unwanted_and_never_in_a_pipe() {
+    let in_colour = |text: &str| text.contains("\u{1b}[");
+    in_a_jam(|server| {
+        for arguments in [&["ls"][..], &["waits"]] {
+            let shown = |variable: Option<(&str, &str)>| {
+                let mut command = diesel_locks();
+                command
+                    .args(arguments)
+                    .args(["--database-url", server.url()]);
+                for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+                    command.env_remove(name);
+                }
+                let mut terminal = Terminal::run(command.envs(variable));
+                assert!(terminal.ends().success());
+                // It is written before the end, and read soon after.
+                terminal.shows("waiter");
+                terminal.written()
+            };
+            let text = shown(None);
+            assert!(in_colour(&text), "{text}");
+            let text = shown(Some(("NO_COLOR", "1")));
+            assert!(!in_colour(&text), "{text}");
+            let piped = command(server, arguments);
+            assert!(!in_colour(stdout(&piped)), "{piped:?}");
+        }
+    });
 }

@@ -5,6 +5,7 @@
 
 #![cfg(unix)]
 
+mod network;
 mod questions;
 mod screen;
 mod sessions;

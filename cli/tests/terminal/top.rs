@@ -7,6 +7,7 @@ use diesel_locks_harness::TempPostgres;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::network::Network;
 use crate::screen::Terminal;
 use crate::sessions::{Jam, connect, server, soon};
 
@@ -116,6 +117,23 @@ fn top_says_that_a_server_is_silent_and_can_be_quit_meanwhile() {
     terminal.press(&["q"]);
     terminal.shows(&["exit status 0"]);
     kill(own, Signal::SIGCONT).unwrap();
+}
+
+#[test]
+fn top_gives_up_a_dead_connection_and_connects_again_as_soon_as_the_network_lives() {
+    let server = server();
+    let network = Network::before(&server);
+    let arguments = ["top", "--interval", "125ms", "--database-url"];
+    let terminal = Terminal::start(80, 24, &[&arguments[..], &[&network.url()]].concat());
+    terminal.shows(&["Nobody waits for a lock"]);
+    network.dies();
+    terminal.shows(&["no answer for 3 s"]);
+    // Of the next connection, by the limit that its URL has.
+    terminal.shows(&["trying again", "timeout expired"]);
+    network.lives();
+    let jam = Jam::new(&server, "accounts", 1);
+    let screen = terminal.shows(&[&jam.held_by, &jam.waited_by[0]]);
+    assert!(!screen.contains("no answer"), "{screen}");
 }
 
 #[test]

@@ -40,29 +40,27 @@ pub trait OnWaitExt: LoadConnection<Backend = Pg> + Sized {
     /// Does `work`, and if that waits for a lock when `after` has passed, tells `tell` who is in the
     /// way; and again after each further `after`.
     ///
-    /// As the connection itself is busy, the look is from a second one, which `connect` gives: a
-    /// pool's is only borrowed for the look, and only where there is something to look at. Without
-    /// one the look is left out. It is also how a `_timeout` is asked to look before it gives up:
-    /// with an `after` that is shorter.
+    /// As the connection itself is busy, the look is from a second one, which `connect` gives, and
+    /// which is dropped after the look. Without one the look is left out. With a pool,
+    /// [`PoolLockExt::on_wait`](crate::PoolLockExt::on_wait) gives both. It is also how a `_timeout`
+    /// is asked to look before it gives up: with an `after` that is shorter.
     ///
     /// One round trip beside those of `work`, and a thread, which is gone when this returns.
     ///
     /// ```
     /// use std::time::Duration;
     ///
-    /// use diesel::PgConnection;
-    /// use diesel::r2d2::{ConnectionManager, Pool};
+    /// use diesel::{Connection, PgConnection};
     /// use diesel_locks::prelude::*;
     /// use diesel_locks_harness::TestDatabase;
     ///
     /// # mod tracing { macro_rules! log { ($wait:literal) => { println!($wait) } } pub(crate) use log as warn; }
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let database = TestDatabase::new()?;
-    /// let pool = Pool::new(ConnectionManager::<PgConnection>::new(database.url()))?;
-    /// let mut conn = pool.get()?;
+    /// let mut conn = PgConnection::establish(database.url())?;
     /// let leader = conn.on_wait(
     ///     Duration::from_secs(5),
-    ///     || pool.try_get(),
+    ///     || PgConnection::establish(database.url()).ok(),
     ///     |wait| tracing::warn!("{wait}"),
     ///     |conn| conn.advisory_lock("gold_leader"),
     /// )?;
@@ -91,27 +89,40 @@ pub trait OnWaitExt: LoadConnection<Backend = Pg> + Sized {
         E: From<LockError>,
     {
         let watched = Watched::of(self).map_err(LockError::from)?;
-        let (mut connect, mut tell) = (connect, tell);
-        let begun = Instant::now();
-        thread::scope(|scope| {
-            // Dropped when the work is done, in whichever way.
-            let (_working, done) = channel::bounded::<()>(0);
-            let look = move || {
-                while done.recv_timeout(after) == Err(RecvTimeoutError::Timeout) {
-                    // What can't be seen is not told.
-                    let blockers =
-                        connect().and_then(|mut second| second.blocked_by(watched.pid).ok());
-                    if let Some(blockers) = blockers.filter(|blockers| !blockers.is_empty()) {
-                        let since = begun.elapsed();
-                        tell(&Waiting { since, blockers });
-                    }
-                }
-            };
-            let thread = thread::Builder::new().name("on_wait".to_owned());
-            thread.spawn_scoped(scope, look).map_err(LockError::Watch)?;
-            work(self)
-        })
+        while_told(watched, after, connect, tell, || work(self))
     }
 }
 
 impl<C: LoadConnection<Backend = Pg>> OnWaitExt for C {}
+
+/// Does `work`, which is that of the watched session, while a second one looks at it.
+pub(crate) fn while_told<T, E, S>(
+    watched: Watched,
+    after: Duration,
+    mut connect: impl FnMut() -> Option<S> + Send,
+    mut tell: impl FnMut(&Waiting) + Send,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E>
+where
+    S: LoadConnection<Backend = Pg>,
+    E: From<LockError>,
+{
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        // Dropped when the work is done, in whichever way.
+        let (_working, done) = channel::bounded::<()>(0);
+        let look = move || {
+            while done.recv_timeout(after) == Err(RecvTimeoutError::Timeout) {
+                // What can't be seen is not told.
+                let blockers = connect().and_then(|mut second| second.blocked_by(watched.pid).ok());
+                if let Some(blockers) = blockers.filter(|blockers| !blockers.is_empty()) {
+                    let since = begun.elapsed();
+                    tell(&Waiting { since, blockers });
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("on_wait".to_owned());
+        thread.spawn_scoped(scope, look).map_err(LockError::Watch)?;
+        work()
+    })
+}

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,9 +10,9 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
 use super::Watched;
-use crate::observe::end::{End, SessionEnd};
+use crate::observe::end::{End, SessionEnd, end};
 use crate::observe::ext::ObserveExt;
-use crate::{LockError, SessionId};
+use crate::{LockError, SessionId, SessionInfo};
 
 /// How often it is looked, at most and at least.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -59,7 +60,7 @@ pub struct Prioritized {
     ends: Arc<Mutex<Vec<SessionEnd>>>,
     /// Open as long as the priority is wanted.
     wanted: Option<Sender<()>>,
-    stopped: Receiver<Result<(), LockError>>,
+    stopped: Receiver<thread::Result<Result<(), LockError>>>,
 }
 
 impl Prioritized {
@@ -85,6 +86,45 @@ impl Prioritized {
         C: LoadConnection<Backend = Pg>,
         S: LoadConnection<Backend = Pg> + 'static,
     {
+        Self::start_filtered(conn, second, how, after, |_| true)
+    }
+
+    /// As [`start`](Self::start), but ends only those that the filter says yes to. The others keep
+    /// their locks, and are waited for; they are not in the report.
+    ///
+    /// The filter is asked about a session when it has been in the way for `after`, and again with
+    /// each look, about four times within `after`, as long as it says no: it may wait until a
+    /// session is idle.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use diesel::prelude::*;
+    /// # use diesel_locks::{End, LockError, Prioritized};
+    /// # fn start(conn: &mut PgConnection, second: PgConnection) -> Result<(), LockError> {
+    /// let patience = Duration::from_secs(2);
+    /// let priority =
+    ///     Prioritized::start_filtered(conn, second, End::Terminate, patience, |session| {
+    ///         session.application.as_deref() == Some("report")
+    ///     })?;
+    /// # drop(priority);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`start`](Self::start).
+    pub fn start_filtered<C, S>(
+        conn: &mut C,
+        second: S,
+        how: End,
+        after: Duration,
+        filter: impl FnMut(&SessionInfo) -> bool + Send + 'static,
+    ) -> Result<Self, LockError>
+    where
+        C: LoadConnection<Backend = Pg>,
+        S: LoadConnection<Backend = Pg> + 'static,
+    {
         let watched = Watched::of(conn)?;
         let ends = Arc::new(Mutex::new(Vec::new()));
         let (wanted, unwanted) = channel::bounded(0);
@@ -93,12 +133,15 @@ impl Prioritized {
             watched,
             how,
             after,
+            filter,
             seen: HashMap::new(),
             ends: Arc::clone(&ends),
         };
         let work = move || {
             let mut second = second;
-            let stopped = guard.watch(&mut second, &unwanted);
+            // The filter is not of this crate.
+            let watch = AssertUnwindSafe(|| guard.watch(&mut second, &unwanted));
+            let stopped = catch_unwind(watch);
             drop(second);
             // Whoever has dropped the priority need not know.
             let _ = stopping.send(stopped);
@@ -119,8 +162,8 @@ impl Prioritized {
         lock(&self.ends).clone()
     }
 
-    /// Whether it has ended by itself: its session is gone, or the second connection has failed, which
-    /// [`stop`](Self::stop) says. No round trip.
+    /// Whether it has ended by itself: its session is gone, or the second connection has failed, or
+    /// the filter has panicked, which [`stop`](Self::stop) says. No round trip.
     pub fn is_over(&self) -> bool {
         !self.stopped.is_empty()
     }
@@ -134,17 +177,21 @@ impl Prioritized {
     /// The error that has ended the priority before, such as [`LockError::ConnectionLost`] of the
     /// second connection; [`ends`](Self::ends) has who was ended until then.
     /// [`LockError::Unresponsive`]: the server has not answered for five seconds.
+    ///
+    /// # Panics
+    ///
+    /// If the filter has panicked, with what it has said.
     pub fn stop(mut self) -> Result<Vec<SessionEnd>, LockError> {
-        self.finish()?;
+        self.finish().unwrap_or_else(|panic| resume_unwind(panic))?;
         Ok(self.ends())
     }
 
-    fn finish(&mut self) -> Result<(), LockError> {
+    fn finish(&mut self) -> thread::Result<Result<(), LockError>> {
         match self.wanted.take() {
-            None => Ok(()),
+            None => Ok(Ok(())),
             Some(wanted) => {
                 drop(wanted);
-                let unresponsive = Err(LockError::Unresponsive { after: LAST });
+                let unresponsive = Ok(Err(LockError::Unresponsive { after: LAST }));
                 self.stopped.recv_timeout(LAST).unwrap_or(unresponsive)
             }
         }
@@ -166,16 +213,17 @@ impl fmt::Debug for Prioritized {
     }
 }
 
-struct Guard {
+struct Guard<F> {
     watched: Watched,
     how: End,
     after: Duration,
+    filter: F,
     /// Who is in the way, since when, and whether that was answered.
     seen: HashMap<SessionId, (Instant, bool)>,
     ends: Arc<Mutex<Vec<SessionEnd>>>,
 }
 
-impl Guard {
+impl<F: FnMut(&SessionInfo) -> bool> Guard<F> {
     /// Looks until the priority is unwanted, or its session gone.
     fn watch<S>(&mut self, second: &mut S, unwanted: &Receiver<()>) -> Result<(), LockError>
     where
@@ -203,15 +251,21 @@ impl Guard {
         for id in ids {
             self.seen.entry(id).or_insert((now, false));
         }
-        let is_due = |id: &SessionId| {
-            let seen = self.seen.get(id);
-            seen.is_some_and(|(since, is_answered)| !is_answered && since.elapsed() >= self.after)
-        };
-        let is_wanted = unwanted.try_recv() == Err(channel::TryRecvError::Empty);
-        if !is_wanted || !blockers.iter().any(|session| is_due(&session.id())) {
+        if unwanted.try_recv() != Err(channel::TryRecvError::Empty) {
             return Ok(());
         }
-        let ends = second.end_blockers_of(self.watched.pid, self.how, |it| is_due(&it.id()))?;
+        let Self { seen, filter, .. } = self;
+        let is_due = |id: &SessionId| {
+            let seen = seen.get(id);
+            seen.is_some_and(|(since, is_answered)| !is_answered && since.elapsed() >= self.after)
+        };
+        let due: Vec<_> = (blockers.into_iter())
+            .filter(|session| is_due(&session.id()) && filter(session))
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let ends = end(second, due, self.how, Some(self.watched.pid))?;
         for end in &ends {
             // A session that was cancelled may be in the way still, with its next statement.
             let again = (Instant::now(), end.how == End::Terminate || !end.is_ended());

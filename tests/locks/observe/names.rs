@@ -3,13 +3,13 @@
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{Array, Bool, Integer, Nullable, Text};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockKey, LockNames, lock_names};
 use diesel_locks_harness::TestDatabase;
 use serial_test::parallel;
 
-use super::jam::{connect_as, connect_to, server};
+use super::jam::{Actor, connect_as, connect_to, end, server};
 use crate::support::{backend_pid, connect, two_sessions};
 
 #[test]
@@ -66,6 +66,50 @@ fn the_view_shows_holders_and_waiters_by_registered_names() {
         pids,
         ["\"the pair\"", "(-1, -2)", "-3", "diesel_locks.lock_names"]
     );
+}
+
+#[test]
+#[parallel]
+fn the_view_shows_whom_a_session_waits_for_and_a_prepared_transaction_by_its_name() {
+    let server = server();
+    let conn = &mut connect_to(&server);
+    lock_names::MIGRATIONS.run_pending(conn).unwrap();
+    for statements in [
+        "BEGIN; LOCK TABLE accounts IN ROW EXCLUSIVE MODE; \
+         PREPARE TRANSACTION 'payout \"7\"'",
+        // In nobody's way.
+        "BEGIN; LOCK TABLE accounts IN ACCESS SHARE MODE; SELECT pg_advisory_xact_lock(1); \
+         PREPARE TRANSACTION 'another'",
+    ] {
+        conn.batch_execute(statements).unwrap();
+    }
+    let actors = ["holder", "waiter", "behind"].map(|name| Actor::new(&server, name));
+    let [holder, waiter, behind] = &actors;
+    holder.does("BEGIN; LOCK TABLE accounts IN ROW EXCLUSIVE MODE");
+    waiter.waits(conn, "BEGIN; LOCK TABLE accounts IN SHARE MODE");
+    behind.waits(conn, "BEGIN; LOCK TABLE accounts IN ROW EXCLUSIVE MODE");
+    type Blockers = (Option<Vec<i32>>, Option<Vec<String>>);
+    let mut blockers = |pid: i32| -> Vec<Blockers> {
+        sql::<(Nullable<Array<Integer>>, Nullable<Array<Text>>)>(
+            "SELECT blocked_by, blocked_by_prepared FROM diesel_locks.lock_holders \
+             WHERE lock = 'accounts' AND pid = ",
+        )
+        .bind::<Integer, _>(pid)
+        .load(conn)
+        .unwrap()
+    };
+    assert_eq!(blockers(holder.pid), [(None, None)]);
+    let payout = vec!["payout \"7\"".to_owned()];
+    assert_eq!(
+        blockers(waiter.pid),
+        [(Some(vec![holder.pid]), Some(payout.clone()))]
+    );
+    assert_eq!(blockers(behind.pid), [(Some(vec![waiter.pid]), None)]);
+    holder.does("COMMIT");
+    assert_eq!(blockers(waiter.pid), [(None, Some(payout))]);
+    let rollback = "ROLLBACK PREPARED 'payout \"7\"'";
+    connect_to(&server).batch_execute(rollback).unwrap();
+    end(&server, actors.into());
 }
 
 #[test]

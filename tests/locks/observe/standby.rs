@@ -1,100 +1,15 @@
 //! A look at a standby, which can write nothing.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockMode, Spared, TableLockMode, WaitGraph};
-use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
 use super::jam::{Actor, connect_to, number, server};
 use crate::support::eventually;
 use crate::support::schema::accounts;
-use crate::support::server::{bindir, signal};
-
-/// A standby of a server, in its directory. It ends when it is dropped.
-struct Standby {
-    url: String,
-    process: Child,
-}
-
-impl Standby {
-    /// Nobody writes to the server meanwhile, so that a copy of its files is one of its data.
-    fn of(server: &TempPostgres) -> Self {
-        let bin = bindir(&mut connect_to(server));
-        let owner = fs::metadata(server.directory()).unwrap();
-        let command = |program: &str| {
-            let mut command = Command::new(bin.join(program));
-            command
-                .uid(owner.uid())
-                .gid(owner.gid())
-                .stdin(Stdio::null());
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            command.current_dir(server.directory());
-            command
-        };
-        connect_to(server).batch_execute("CHECKPOINT").unwrap();
-        let copied = Command::new("cp")
-            .args(["-a", "data", "standby"])
-            .current_dir(server.directory())
-            .status();
-        assert!(copied.unwrap().success());
-        let data = server.directory().join("standby");
-        fs::remove_file(data.join("postmaster.pid")).unwrap();
-        fs::write(data.join("standby.signal"), "").unwrap();
-        let primary = format!(
-            "host={} port=5432 user=postgres",
-            server.directory().display()
-        );
-        let process = command("postgres")
-            .args([
-                "-D",
-                "standby",
-                "-p",
-                "5433",
-                "-c",
-                "listen_addresses=",
-                "-k",
-            ])
-            .arg(server.directory())
-            .args([
-                "-c",
-                "max_connections=200",
-                "-c",
-                "max_prepared_transactions=20",
-            ])
-            .args([
-                "-c",
-                "shared_buffers=16MB",
-                "-c",
-                "dynamic_shared_memory_type=mmap",
-            ])
-            .args(["-c", "max_standby_streaming_delay=-1", "-c"])
-            .arg(format!("primary_conninfo={primary}"))
-            .spawn()
-            .unwrap();
-        let url = server.url().replace("port=5432", "port=5433");
-        let standby = Self { url, process };
-        eventually(|| PgConnection::establish(&standby.url).is_ok());
-        standby
-    }
-
-    fn connect(&self) -> PgConnection {
-        PgConnection::establish(&self.url).unwrap()
-    }
-}
-
-impl Drop for Standby {
-    fn drop(&mut self) {
-        signal("-QUIT", &[self.process.id()]);
-        let _ = self.process.wait();
-    }
-}
+use crate::support::standby::Standby;
 
 #[test]
 #[parallel]

@@ -1,12 +1,18 @@
 //! What is seen of a wait, and done about it, from a second connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::prelude::*;
-use diesel_locks::{End, LockError, Prioritized, Spared, TableLockMode, Waiting};
+use diesel_locks::{
+    End, LockError, OwnedAdvisoryLockGuard, Prioritized, SessionInfo, Spared, TableLockMode, Wait,
+    Waiting,
+};
 use diesel_locks_harness::TempPostgres;
 use serial_test::parallel;
 
@@ -87,6 +93,44 @@ fn a_timeout_may_look_before_it_gives_up() {
 
 #[test]
 #[parallel]
+fn a_pool_tells_of_a_wait_from_a_second_connection_and_without_one_it_only_waits() {
+    let (database, mut there, _) = two_sessions(crate::support::database());
+    let holder = backend_pid(&mut there);
+    for size in [2, 1] {
+        let manager = ConnectionManager::<PgConnection>::new(database.url());
+        let pool = Pool::builder().max_size(size).build(manager).unwrap();
+        there.batch_execute("SELECT pg_advisory_lock(42)").unwrap();
+        let mut told = Vec::new();
+        let done = pool.on_wait(
+            SHORT,
+            |wait: &Waiting| {
+                told.extend(wait.blockers.iter().map(|session| session.pid));
+                there
+                    .batch_execute("SELECT pg_advisory_unlock(42)")
+                    .unwrap();
+            },
+            |conn| {
+                let wait =
+                    Wait::Timeout(Duration::from_millis(if size == 1 { 300 } else { 20_000 }));
+                Ok::<_, LockError>(OwnedAdvisoryLockGuard::acquire(conn, 42, wait)?)
+            },
+        );
+        match size {
+            1 => {
+                assert!(matches!(done, Err(LockError::Timeout { .. })), "{done:?}");
+                assert_eq!(told, []);
+            }
+            _ => {
+                drop(done.unwrap().release().unwrap());
+                assert_eq!(told, [holder]);
+            }
+        }
+        assert_eq!(pool.state().idle_connections, pool.state().connections);
+    }
+}
+
+#[test]
+#[parallel]
 fn work_that_waits_for_no_lock_or_fails_or_panics_tells_nothing() {
     let (database, mut here, _there) = two_sessions(crate::support::database());
     let second = || PgConnection::establish(database.url()).ok();
@@ -148,6 +192,75 @@ fn whoever_is_in_the_way_of_a_priority_is_ended_and_reported() {
     expected.sort_unstable();
     assert_eq!(ended, expected);
     end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
+fn a_priority_with_a_filter_ends_only_whom_that_says_yes_to_and_asks_again() {
+    let server = server_with_app();
+    let mut conn = connect_to(&server);
+    let actors = ["report", "billing"].map(|name| Actor::of(&server, "app", name));
+    for actor in &actors {
+        actor.does("BEGIN; TABLE accounts");
+    }
+    let [report, billing] = &actors;
+    let (asked, questions) = mpsc::channel();
+    let filter = move |session: &SessionInfo| {
+        // Nobody may be there any more to be told.
+        let _ = asked.send(session.pid);
+        session.application.as_deref() == Some("report")
+    };
+    let second = connect_to(&server);
+    let priority =
+        Prioritized::start_filtered(&mut conn, second, End::Terminate, SHORT, filter).unwrap();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            conn.transaction(|conn| {
+                conn.lock_table(accounts::table, TableLockMode::AccessExclusive)
+            })
+        });
+        let mut asked = 0;
+        eventually(|| {
+            asked += questions
+                .try_iter()
+                .filter(|pid| *pid == billing.pid)
+                .count();
+            asked >= 3 || waiter.is_finished()
+        });
+        billing.does("COMMIT");
+        waiter.join().unwrap().unwrap();
+    });
+    let ends = priority.stop().unwrap();
+    let ended: Vec<_> = ends.iter().map(|end| end.session.pid).collect();
+    assert_eq!(ended, [report.pid]);
+    end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
+fn a_filter_that_panics_ends_the_priority_and_is_heard_of_only_by_who_asks() {
+    let server = server_with_app();
+    let holder = Actor::of(&server, "app", "holder");
+    holder.does("SELECT pg_advisory_lock(1)");
+    for is_asked in [true, false] {
+        let (mut conn, second) = (connect_to(&server), connect_to(&server));
+        let filter = |_: &SessionInfo| panic!("filter");
+        let priority =
+            Prioritized::start_filtered(&mut conn, second, End::Terminate, SHORT, filter).unwrap();
+        let late = conn
+            .advisory_lock_timeout(1, Duration::from_millis(300))
+            .map(drop);
+        assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
+        eventually(|| priority.is_over());
+        match is_asked {
+            true => {
+                let panic = catch_unwind(AssertUnwindSafe(|| priority.stop())).unwrap_err();
+                assert_eq!(panic.downcast_ref::<&str>(), Some(&"filter"));
+            }
+            false => drop(priority),
+        }
+    }
+    holder.does("SELECT pg_advisory_unlock(1)");
 }
 
 #[test]

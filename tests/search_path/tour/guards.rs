@@ -82,6 +82,14 @@ where
     drop(pool.advisory_lock_timeout("gold", LONG).unwrap());
     drop(pool.try_advisory_lock("gold").unwrap().unwrap());
     drop(pool.advisory_lock_all_wait([1, 2], Wait::Block).unwrap());
+    let held = pool.advisory_lock("gold").unwrap();
+    let late = pool.on_wait(
+        SHORT / 2,
+        |_| (),
+        |mut conn| conn.advisory_lock_timeout("gold", SHORT).map(drop),
+    );
+    fails!(late, Timeout);
+    drop(held);
 
     let conn = &mut pool.get().unwrap();
     conn.with_advisory_lock("gold", |_| Ok::<_, LockError>(()))

@@ -111,6 +111,9 @@ fn watches(tour: &Tour) {
     let (mut holder, mut waiter) = (tour.connect(), tour.connect());
     let held = holder.advisory_lock(5).unwrap();
     let priority = Prioritized::start(&mut waiter, tour.connect(), End::Cancel, SHORT).unwrap();
+    let none =
+        Prioritized::start_filtered(&mut waiter, tour.connect(), End::Cancel, SHORT, |_| false)
+            .unwrap();
     let mut held = Some(held);
     tour.when_waiting(
         &mut waiter,
@@ -127,6 +130,7 @@ fn watches(tour: &Tour) {
     )
     .unwrap();
     priority.stop().unwrap();
+    assert_eq!(none.stop().unwrap(), []);
 }
 
 fn names(tour: &Tour) {
