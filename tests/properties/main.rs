@@ -1,4 +1,5 @@
-//! What holds for any input. `PROPTEST_CASES=100000 cargo test properties` tries more of them.
+//! What holds for any input. More of them are tried by
+//! `PROPTEST_CASES=100000 cargo test --test properties`.
 
 #[path = "../support/mod.rs"]
 mod support;
