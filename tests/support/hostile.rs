@@ -16,7 +16,7 @@ const PIECES: &[&str] = &[
     "</script>", "<script>", "</svg>", "</pre>", "<br/>", "&", "&lt;", "&#0;", "#59;", "#", "|", "=",
     "\n", "\r", "\r\n", "\t", "\0", "\u{1}", "\u{1b}[2J", "\u{7f}", "\u{85}", "\u{a0}", "\u{2028}",
     "\u{202e}", "\u{feff}", "\u{fffe}", "\u{ffff}", "\u{10ffff}", "e\u{301}", "漢", "ß", "İ", "😀",
-    "end", "style", "sqlx:", " on ", "; blocked by ", " before ", ": ", ".", ",", " ", "-", "+",
+    "end", " End ", "style", "sqlx:", " on ", "; blocked by ", " before ", ": ", ".", ",", " ", "-", "+",
     "0", "NaN", "inf", "1e999", "99999999999999999999", "session", "step", "setup", "teardown",
     "permutation", "notices", "*", "BEGIN", "select", "from", " -- binds: [", "Some(", "Lock",
 ];
