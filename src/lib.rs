@@ -468,6 +468,9 @@
 mod advisory;
 mod english;
 mod error;
+#[cfg(test)]
+#[path = "../tests/support/hostile.rs"]
+mod hostile;
 mod key;
 #[cfg(feature = "migrations")]
 pub mod lock_names;

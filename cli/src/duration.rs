@@ -18,6 +18,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

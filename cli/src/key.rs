@@ -60,8 +60,12 @@ fn parse(text: &str) -> Result<LockKey, String> {
         Some(("ruby", name)) => return Ok(LockKey::ruby_with_advisory_lock(name)),
         _ => {}
     }
-    let pair = text.trim_start_matches('(').trim_end_matches(')');
-    let pair = pair.split_once(',').and_then(|(class, object)| {
+    let inside = match text.strip_prefix('(') {
+        Some(rest) => rest.strip_suffix(')'),
+        None => Some(text),
+    };
+    let pair = inside.and_then(|pair| {
+        let (class, object) = pair.split_once(',')?;
         let class = class.trim().parse().ok()?;
         Some(LockKey::Pair(class, object.trim().parse().ok()?))
     });
@@ -142,6 +146,8 @@ fn literal(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -162,6 +168,8 @@ mod tests {
             "",
             "x",
             "1,2,3",
+            "((1,2))",
+            "(1,2",
             "9223372036854775808",
             "2147483648,0",
             "php:x",

@@ -8,6 +8,9 @@ mod arguments;
 mod database;
 mod duration;
 mod failure;
+#[cfg(test)]
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
 mod isolation;
 mod key;
 mod migrate;

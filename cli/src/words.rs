@@ -33,6 +33,7 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
             .chars()
             .take(most.saturating_sub(1))
             .chain(['…'])
+            .take(most)
             .collect(),
         None => text.to_owned(),
     }
@@ -52,7 +53,8 @@ pub(crate) fn doing(session: &SessionInfo) -> String {
         return "(this role may not see it)".to_owned();
     }
     let state = session.state.as_ref().or(session.backend_type.as_ref());
-    let state = state.map_or("", String::as_str);
+    // An extension calls its workers as it likes.
+    let state = state.map_or_else(String::new, |state| one_line(state));
     match &session.query {
         Some(query) if state == "idle" => format!("{state}, last: {}", one_line(query)),
         Some(query) => format!("{state}: {}", one_line(query)),
@@ -60,6 +62,8 @@ pub(crate) fn doing(session: &SessionInfo) -> String {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +86,6 @@ mod tests {
         assert_eq!(one_line("a\u{1b}[2J\n b"), "a [2J b");
         assert_eq!(cut("ÄÖÜßäöü!", 7), "ÄÖÜßäö…");
         assert_eq!(cut("ÄÖÜ", 3), "ÄÖÜ");
+        assert_eq!(cut("ÄÖÜ", 0), "");
     }
 }

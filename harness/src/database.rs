@@ -184,17 +184,28 @@ fn unique_name() -> String {
 /// `server_url`, a URL or a string of libpq's keywords, for another database of the server.
 fn with_database(server_url: &str, name: &str) -> String {
     // Of several equal keywords or parameters the last one counts, also before a URL's path.
-    let is_url = ["postgres://", "postgresql://"]
+    let rest = ["postgres://", "postgresql://"]
         .iter()
-        .any(|scheme| server_url.starts_with(scheme));
-    let before = match (is_url, server_url.contains('?')) {
-        (false, _) => " ",
-        (true, false) => "?",
-        (true, true) => "&",
+        .find_map(|scheme| server_url.strip_prefix(scheme));
+    let before = match rest.map(after_password) {
+        None => " ",
+        Some(rest) if !rest.contains('?') => "?",
+        Some(rest) if rest.ends_with(['?', '&']) => "",
+        Some(_) => "&",
     };
     format!("{server_url}{before}dbname={name}")
 }
 
+/// What follows the user and the password, in which a question mark is a letter.
+fn after_password(url: &str) -> &str {
+    match url.split_once('@') {
+        Some((user, rest)) if !user.contains('/') => rest,
+        _ => url,
+    }
+}
+
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests {
     use super::with_database;
@@ -210,6 +221,11 @@ mod tests {
             (
                 "postgresql://h/app?sslmode=require",
                 "postgresql://h/app?sslmode=require&dbname=x",
+            ),
+            ("postgres://h/app?", "postgres://h/app?dbname=x"),
+            (
+                "postgres://me:a?b@h/app",
+                "postgres://me:a?b@h/app?dbname=x",
             ),
             (
                 "postgres:///?host=/tmp&dbname=app",

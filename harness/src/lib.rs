@@ -121,6 +121,9 @@ mod contention;
 mod database;
 mod error;
 mod explorer;
+#[cfg(test)]
+#[path = "../../tests/support/hostile.rs"]
+mod hostile;
 mod isolation;
 mod panics;
 mod scenario;

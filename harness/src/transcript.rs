@@ -4,6 +4,9 @@ mod events;
 #[cfg(test)]
 mod examples;
 mod mermaid;
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod properties;
 mod rows;
 mod svg;
 mod text;

@@ -127,6 +127,8 @@ fn process(line: &str) -> Option<DeadlockedProcess> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

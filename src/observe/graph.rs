@@ -1,5 +1,7 @@
 mod analysis;
 mod diagrams;
+#[cfg(test)]
+mod properties;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};

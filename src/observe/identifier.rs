@@ -44,6 +44,8 @@ fn in_quotes(part: &str) -> String {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests {
     use super::*;
 

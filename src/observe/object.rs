@@ -81,15 +81,17 @@ impl fmt::Display for LockedObject {
             Self::Row(row) => row.fmt(f),
             Self::Transaction { row: Some(row), .. } => row.fmt(f),
             Self::Transaction { id, row: None } => write!(f, "transaction {id}"),
-            Self::VirtualTransaction(id) => write!(f, "virtual transaction {id}"),
+            Self::VirtualTransaction(id) => {
+                write!(f, "virtual transaction {}", one_line(id, NAME))
+            }
             Self::Advisory(key) => write!(f, "advisory lock {key}"),
             Self::Other { kind, catalog, id } => {
-                f.write_str(kind)?;
+                f.write_str(&one_line(kind, NAME))?;
                 if let Some(id) = id {
                     write!(f, " {id}")?;
                 }
                 match catalog {
-                    Some(catalog) => write!(f, " of {catalog}"),
+                    Some(catalog) => write!(f, " of {}", one_line(catalog, NAME)),
                     None => Ok(()),
                 }
             }

@@ -135,7 +135,8 @@ impl SessionInfo {
             doing.push_str(&format!(", for {}", Time(age)));
         }
         if let Some(state) = self.state.as_ref().or(self.backend_type.as_ref()) {
-            doing.push_str(&format!(", {state}"));
+            // An extension calls its workers as it likes.
+            doing.push_str(&format!(", {}", one_line(state, STATEMENT)));
         }
         doing.push_str(&self.statement());
         doing

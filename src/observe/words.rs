@@ -34,6 +34,7 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
             .chars()
             .take(most.saturating_sub(1))
             .chain(['…'])
+            .take(most)
             .collect(),
         None => line,
     }

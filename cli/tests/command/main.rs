@@ -17,6 +17,7 @@ mod run {
     mod attack;
     mod ends;
     mod environment;
+    mod failover;
     mod locks;
     mod losses;
     mod signals;
@@ -26,6 +27,7 @@ mod run {
 #[path = "../../../tests/support/server.rs"]
 mod server;
 #[cfg(unix)]
+#[allow(dead_code, reason = "the tests of the locks use the rest of it")]
 #[path = "../../../tests/support/standby.rs"]
 mod standby;
 #[cfg(unix)]

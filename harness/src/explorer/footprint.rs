@@ -4,6 +4,8 @@
 mod advisory;
 mod catalog;
 mod print;
+#[cfg(test)]
+mod properties;
 mod row;
 mod shape;
 mod shapes;

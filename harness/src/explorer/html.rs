@@ -1,5 +1,9 @@
 //! An exploration as one page, without references to anything else.
 
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod properties;
+
 use std::fmt::Write;
 use std::path::Path;
 use std::{fs, io};
@@ -165,7 +169,10 @@ fn escaped(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\n' | '\t' => escaped.push(c),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            // Neither is a character of XML, which a picture in the page is.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                escaped.push('\u{fffd}');
+            }
             c => escaped.push(c),
         }
     }

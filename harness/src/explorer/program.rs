@@ -1,3 +1,7 @@
+#[cfg(test)]
+#[expect(clippy::unwrap_used)]
+mod properties;
+
 use std::error::Error;
 use std::time::Duration;
 

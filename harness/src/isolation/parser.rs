@@ -259,6 +259,8 @@ impl<'a> Parser<'a> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 #[expect(clippy::expect_used, clippy::unwrap_used)]
 mod refusals;
 #[cfg(test)]
