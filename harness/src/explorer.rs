@@ -1,3 +1,4 @@
+mod call_thread;
 mod end;
 mod ends;
 mod error;
@@ -6,6 +7,7 @@ mod footprint;
 mod frontier;
 mod gate;
 mod held;
+mod hook;
 mod html;
 mod instrument;
 mod judge;
@@ -21,6 +23,7 @@ mod schedule;
 mod session;
 mod settle;
 mod steps;
+mod threads;
 mod verdict;
 mod worker;
 
@@ -37,6 +40,7 @@ use diesel::pg::Pg;
 
 use diesel_locks::LockError;
 
+pub use call_thread::CallThread;
 pub use error::ExplorerError;
 use frontier::{Bounds, Counts, Frontier};
 pub use instrument::SeenConnections;
@@ -172,6 +176,7 @@ where
                 is_exhaustive: false,
                 is_serializable: false,
                 crashes: false,
+                retries: false,
                 ignored: Vec::new(),
             },
             bounds: Bounds {
@@ -236,7 +241,8 @@ where
     /// A session that waits for something else than the server, such as a pool of one connection or
     /// a channel, is seen to, 10 ms after it has gone to sleep; every order is run then, because
     /// nothing tells what such a wait depends on. A deadlock of such connections costs the server's
-    /// `deadlock_timeout`.
+    /// `deadlock_timeout`. Threads that the code starts are the session's too where it gives them a
+    /// [`CallThread`].
     pub fn call<T, E>(
         mut self,
         name: &str,
@@ -298,6 +304,18 @@ where
     pub fn crashes(mut self) -> Self {
         self.program.crashes = true;
         self.serializable()
+    }
+
+    /// The same as [`crashes`](Self::crashes), and a session that was ended is run a second time,
+    /// from its begin and on a new connection, as a client does that got no answer. In a schedule
+    /// its first step then is `again`.
+    ///
+    /// The end must be that of a serial order in which that session has done its work once: what is
+    /// done twice shows, and what a second run does not make whole. What the second run returns is
+    /// not compared, because the first may have done the work.
+    pub fn retries(mut self) -> Self {
+        self.program.retries = true;
+        self.crashes()
     }
 
     /// Leaves a column out where ends are compared for [`serializable`](Self::serializable), such
@@ -430,6 +448,7 @@ where
     /// [`ExplorerError::Remember`]: the file of [`remember`](Self::remember) can't be used.
     /// [`ExplorerError::Unseen`], [`ExplorerError::Instrumentation`]: the statements of a
     /// [`call`](Self::call) can't be seen.
+    /// [`ExplorerError::Overlap`]: two threads of one session send statements at once.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
     ///

@@ -136,7 +136,7 @@ pub use contention::{
 pub use database::{DatabaseError, TestDatabase};
 pub use error::HarnessError;
 pub use explorer::{
-    Exploration, Explorer, ExplorerError, Problem, Progress, Run, SeenConnections, SessionEnd,
+    CallThread, Exploration, Explorer, ExplorerError, Problem, Progress, Run, SeenConnections, SessionEnd,
     StepResult, Steps, progress_bar,
 };
 pub use isolation::{Spec, SpecError, SpecRunError, SpecTranscript};

@@ -58,7 +58,14 @@ impl Serial {
         let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
         let end = ran.ending.compared(&answered);
         let mut shown = BTreeSet::new();
-        for took_part in [&sessions, &answered] {
+        // One that has run again has done all, unless it has failed as it may: the first time may
+        // have done it.
+        let crashed = ran.crashed.filter(|_| program.retries);
+        let has_done = |session: &usize| sessions.contains(session) || Some(*session) == crashed;
+        let done: Vec<usize> = (0..program.sessions.len()).filter(has_done).collect();
+        let may_have_done_nothing = crashed.is_none_or(|crashed| !sessions.contains(&crashed));
+        let took_parts = [Some(&done), may_have_done_nothing.then_some(&answered)];
+        for took_part in took_parts.into_iter().flatten() {
             if !lock(&self.ends).contains_key(took_part) {
                 for order in permutations(took_part) {
                     let serial = runner.run(Schedule::serial(order))?;
@@ -78,7 +85,10 @@ impl Serial {
             .iter()
             .map(|session| session.name.as_str())
             .collect();
-        let (anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
+        let (mut anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
+        if crashed.is_some() && cycle.is_empty() {
+            anomaly = Some("not idempotent");
+        }
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,
