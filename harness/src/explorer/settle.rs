@@ -90,8 +90,7 @@ where
                 return Ok(true);
             }
             let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
-            let all_sleep =
-                outside.iter().chain(&shared).all(sleeps) && !hook::is_connecting();
+            let all_sleep = outside.iter().chain(&shared).all(sleeps) && !hook::is_connecting();
             let now = Instant::now();
             match all_sleep {
                 true => asleep_since = asleep_since.or(Some(now)),

@@ -41,13 +41,16 @@ impl Threads {
     /// Whether there is more than one, or will be.
     pub(super) fn has_others(&self) -> bool {
         let first = self.entered.first();
-        self.expected > 0 || first.is_some_and(|(id, _)| self.entered.iter().any(|(other, _)| other != id))
+        self.expected > 0
+            || first.is_some_and(|(id, _)| self.entered.iter().any(|(other, _)| other != id))
     }
 
     /// Whether all sleep but this one.
     pub(super) fn are_asleep(&self, but: Option<ThreadId>) -> bool {
         let others = self.entered.iter().filter(|(id, _)| Some(*id) != but);
-        others.into_iter().all(|(_, path)| is_asleep(path.as_deref()))
+        others
+            .into_iter()
+            .all(|(_, path)| is_asleep(path.as_deref()))
     }
 }
 

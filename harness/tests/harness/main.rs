@@ -21,6 +21,7 @@ mod explorer {
     mod random;
     mod report;
     mod schedules;
+    mod threads;
 }
 mod isolation;
 mod processes;
