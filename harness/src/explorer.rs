@@ -387,6 +387,11 @@ where
     }
 
     /// The time after which a schedule is taken for stuck: 20 s, if this is not called.
+    ///
+    /// When one was stuck, the others have a quarter of it, and the next one that is stuck ends the
+    /// exploration, which then is not complete: what hangs in every order costs little more than
+    /// one. Statements are cancelled on the server; for a thread that comes to no end outside of it
+    /// nothing can be done but to wait.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.program.timeout = timeout;
         self
@@ -570,6 +575,7 @@ where
         thread::scope(|scope| {
             let mut runner = Runner::open(&self.program, connect, scope, knowledge)?;
             while let Some(task) = frontier.next() {
+                runner.limit = frontier.limit(self.program.timeout);
                 let mut ran = runner.run(task.schedule.clone())?;
                 if task.schedule.only().is_some() {
                     serial.add(&ran);

@@ -2,6 +2,7 @@ use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
@@ -33,6 +34,8 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     scout: C,
     execution: Arc<Execution>,
     workers: Vec<Worker<'r, C>>,
+    /// How long a schedule may take.
+    pub(super) limit: Duration,
 }
 
 /// How often a schedule is run again in which a deadlock was found late.
@@ -74,6 +77,7 @@ where
             scout,
             execution,
             workers,
+            limit: program.timeout,
         })
     }
 
@@ -112,7 +116,7 @@ where
 
     /// Does the steps, and looks at the invariants.
     fn execute(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
-        self.execution.begin(self.program.timeout);
+        self.execution.begin(self.limit);
         let mut steering = Steering::new(
             self.program,
             self.knowledge,

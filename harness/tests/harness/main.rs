@@ -14,6 +14,7 @@ mod explorer {
     mod calls;
     mod code;
     mod crashes;
+    mod endless;
     mod failures;
     mod fixture;
     mod hermitage;
