@@ -194,6 +194,21 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_name_has_the_room_that_it_takes() {
+        let lane = |name: &str| {
+            let mut transcript = Transcript::default();
+            transcript.add_session(name);
+            transcript.add_session("second");
+            let svg = transcript.to_svg();
+            let before = &svg[..svg.find(">second<").unwrap()];
+            let x = before.rsplit_once("<text x=\"").unwrap().1;
+            x.split('"').next().unwrap().parse::<usize>().unwrap()
+        };
+        assert_eq!(lane("漢字漢字"), lane("abcdefgh"));
+        assert!(lane("漢字漢字") > lane("abcd"));
+    }
+
+    #[test]
     fn no_sessions_are_an_empty_drawing() {
         let svg = Transcript::default().to_svg();
         assert!(
