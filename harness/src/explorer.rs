@@ -1,4 +1,5 @@
 mod call_thread;
+mod control;
 mod end;
 mod ends;
 mod error;
@@ -121,7 +122,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// asks what statements touch, and one for the setup, the invariants and the teardown. The sessions
 /// keep theirs from one schedule to the next; in between, each is rolled back and gives its advisory
 /// locks back. What else a step leaves in its session, such as a `SET`, is there in the next
-/// schedule too. A connection that has an instrumentation of its own keeps it; another connection is
+/// schedule too. The one for the setup, the invariants and the teardown is what it was when it was
+/// opened, but for prepared statements, before each schedule, and waits for no lock longer than a
+/// schedule may take. A connection that has an instrumentation of its own keeps it; another connection is
 /// opened for that.
 ///
 /// Beyond the steps, a schedule costs a round trip for each session and one for the tables, one for
