@@ -5,6 +5,7 @@ mod ends;
 mod error;
 mod explain;
 mod footprint;
+mod fresh;
 mod frontier;
 mod gate;
 mod held;
@@ -288,7 +289,8 @@ where
     /// one before has ended: what the sessions return and what is in the tables must be the same
     /// as in one of those. A test needs no invariant then.
     ///
-    /// The serial orders are run first. Numbers of sequences are not compared. Of a session that
+    /// The serial orders are run first. Numbers of sequences are not compared, and UUIDs and times
+    /// only where another schedule has them too: they are made anew each time. Of a session that
     /// has failed with an error that is [allowed](Self::allow_errors), nothing may be left: the end
     /// must be that of a serial order of the others.
     pub fn serializable(mut self) -> Self {

@@ -43,6 +43,8 @@ struct Inner {
     in_step: bool,
     /// Whether a thread waits for the server's answer.
     in_query: bool,
+    /// Whether a thread waits for an answer of which the application does not know.
+    keeps_house: bool,
     threads: Threads,
     /// The thread that stands before a statement or waits for its answer.
     sender: Option<ThreadId>,
@@ -127,7 +129,7 @@ impl Gate {
     /// tells.
     pub(super) fn is_asleep(&self) -> bool {
         let inner = self.inner();
-        inner.threads.are_asleep(inner.sender)
+        !inner.keeps_house && inner.threads.are_asleep(inner.sender)
     }
 
     /// Whether two threads have come to statements at once.
@@ -297,6 +299,11 @@ impl Gate {
         self.inner().in_query = true;
     }
 
+    /// The thread sends something that is no step.
+    pub(super) fn keep_house(&self) {
+        self.inner().keeps_house = true;
+    }
+
     /// Another thread is before a statement: which of them is first, nobody has said.
     fn refuse(&self, mut inner: MutexGuard<'_, Inner>) {
         inner.is_overlapping = true;
@@ -339,14 +346,16 @@ impl Gate {
     /// A statement was answered.
     pub(super) fn finish(&self, error: Option<&DieselError>) {
         let mut inner = self.inner();
-        if inner.sender == Some(thread::current().id()) {
+        // That may be in the midst of a statement.
+        let keeps_house = std::mem::take(&mut inner.keeps_house);
+        if !keeps_house && inner.sender == Some(thread::current().id()) {
             inner.in_query = false;
             inner.sender = None;
         }
         if let Some(error) = error {
             inner.error = Some(copy(error));
             inner.last_error = Some(copy(error));
-        } else if inner.is_to_crash_after && !thread::panicking() {
+        } else if inner.is_to_crash_after && !keeps_house && !thread::panicking() {
             inner.is_to_crash = true;
             drop(inner);
             self.changed.notify_all();

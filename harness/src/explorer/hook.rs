@@ -33,8 +33,9 @@ impl<I: Instrumentation> Instrumentation for Hook<I> {
             match &event {
                 InstrumentationEvent::StartQuery { query, .. } => {
                     let statement = Statement::parse(&query.to_string());
-                    if !statement.is_housekeeping() {
-                        gate.arrive_at(statement);
+                    match statement.is_housekeeping() {
+                        true => gate.keep_house(),
+                        false => gate.arrive_at(statement),
                     }
                 }
                 InstrumentationEvent::FinishQuery { error, .. } => gate.finish(*error),

@@ -56,7 +56,7 @@ impl Serial {
         // One that was ended may have done all or nothing, and nobody knows what it returned.
         let answered = |session: &usize| Some(*session) != ran.crashed;
         let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
-        let end = ran.ending.compared(&answered);
+        let own = ran.ending.text();
         let mut shown = BTreeSet::new();
         // One that has run again has done all, unless it has failed as it may: the first time may
         // have done it.
@@ -73,12 +73,20 @@ impl Serial {
                 }
             }
             let ends = lock(&self.ends);
-            for serial in ends.get(took_part).into_iter().flatten() {
-                if serial.compared(&answered) == end {
+            let ends = ends.get(took_part).map_or(&[][..], Vec::as_slice);
+            let texts: Vec<String> = ends.iter().map(Ending::text).collect();
+            let is_in = |value: &str, but: Option<usize>| {
+                let mut others = texts.iter().enumerate();
+                others.any(|(at, text)| Some(at) != but && text.contains(value))
+            };
+            let end = ran.ending.compared(&answered, |value| is_in(value, None));
+            for (at, serial) in ends.iter().enumerate() {
+                let is_known = |value: &str| own.contains(value) || is_in(value, Some(at));
+                if serial.compared(&answered, is_known) == end {
                     return Ok(());
                 }
-                shown.insert(serial.text());
             }
+            shown.extend(texts);
         }
         let names: Vec<&str> = program
             .sessions
@@ -92,7 +100,7 @@ impl Serial {
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,
-            ends: [ran.ending.text()].into_iter().chain(shown).collect(),
+            ends: [own].into_iter().chain(shown).collect(),
         });
         Ok(())
     }
