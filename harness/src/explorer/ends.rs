@@ -9,6 +9,9 @@ use diesel::{QueryResult, RunQueryDsl};
 use super::footprint::Shapes;
 use super::fresh::without_fresh;
 
+/// What a session returned, or the rows of a table, by its name.
+type Content = (String, Vec<String>);
+
 /// The end of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ending {
@@ -17,7 +20,7 @@ pub(super) struct Ending {
     /// What is in the tables.
     pub(super) tables: String,
     /// The rows of each, without what may differ.
-    pub(super) compared: Vec<(String, Vec<String>)>,
+    pub(super) compared: Vec<Content>,
 }
 
 impl Ending {
@@ -34,7 +37,7 @@ impl Ending {
         &self,
         sessions: &[usize],
         is_known: impl Fn(&str) -> bool,
-    ) -> Vec<(String, Vec<String>)> {
+    ) -> Vec<Content> {
         let shown = |text: &String| without_fresh(text, &is_known);
         let results = sessions
             .iter()
@@ -54,7 +57,7 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
     conn: &mut C,
     shapes: &Shapes,
     ignored: &[String],
-) -> QueryResult<(String, Vec<(String, Vec<String>)>)> {
+) -> QueryResult<(String, Vec<Content>)> {
     let Some(catalog) = shapes.catalog() else {
         return Ok(Default::default());
     };

@@ -200,10 +200,11 @@ mod tests {
             transcript.add_session(name);
             transcript.add_session("second");
             let svg = transcript.to_svg();
-            let before = &svg[..svg.find(">second<").unwrap()];
-            let x = before.rsplit_once("<text x=\"").unwrap().1;
-            x.split('"').next().unwrap().parse::<usize>().unwrap()
+            let (before, _) = svg.split_once(">second<")?;
+            let (_, x) = before.rsplit_once("<text x=\"")?;
+            x.split('"').next()?.parse::<usize>().ok()
         };
+        assert!(lane("abcd").is_some());
         assert_eq!(lane("漢字漢字"), lane("abcdefgh"));
         assert!(lane("漢字漢字") > lane("abcd"));
     }
