@@ -275,3 +275,56 @@ fn a_unique_task_that_is_queued_twice_is_found_though_its_key_and_its_time_are_o
     }
     assert_eq!(exploration.failures().len(), 2, "{exploration}");
 }
+
+#[test]
+#[serial]
+fn calls_that_wait_for_each_other_on_connections_of_a_pool_go_on_and_a_deadlock_is_found() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 3);
+    let write = |text: &'static str| {
+        let pool = &pool;
+        move || {
+            pool.get().unwrap().transaction(|conn| {
+                for row in text.split(' ') {
+                    // The server can't tell which row that is.
+                    let rows = format!("WHERE abs(id) = {row}");
+                    diesel::sql_query(format!("UPDATE accounts SET balance = 7 {rows}"))
+                        .execute(conn)?;
+                }
+                QueryResult::Ok(())
+            })
+        }
+    };
+    let waits = explorer(&database)
+        .timeout(std::time::Duration::from_secs(5))
+        .call("ada", write("1"))
+        .call("bob", write("1"))
+        .serializable()
+        .explore()
+        .unwrap();
+    waits.assert_passed();
+    assert!(waits.is_complete());
+    let has_waited = |run: &&String| {
+        run.contains("ada.update:accounts bob.start bob.begin bob.update:accounts ada.commit")
+    };
+    assert!(
+        waits.list().iter().any(|run| has_waited(&run)),
+        "{:#?}",
+        waits.list()
+    );
+    let deadlock = explorer(&database)
+        .timeout(std::time::Duration::from_secs(10))
+        .call("ada", write("1 2"))
+        .call("bob", write("2 1"))
+        .max_failures(1)
+        .explore()
+        .unwrap();
+    let [run] = deadlock.failures() else {
+        panic!("{deadlock}");
+    };
+    assert!(
+        matches!(run.problems(), [Problem::Deadlock { .. }]),
+        "{run}"
+    );
+}
