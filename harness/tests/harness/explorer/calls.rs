@@ -253,27 +253,29 @@ fn a_unique_task_that_is_queued_twice_is_found_though_its_key_and_its_time_are_o
     let pool = pool(&database, 2);
     let mut conn = PgConnection::establish(database.url()).unwrap();
     diesel::connection::SimpleConnection::batch_execute(&mut conn, QUEUE).unwrap();
-    let exploration = explorer(&database)
+    let explorer = explorer(&database)
         .setup(|conn| {
             diesel::sql_query("DELETE FROM letters").execute(conn)?;
             Ok(())
         })
         .call("ada", || write(&pool))
         .call("bob", || write(&pool))
-        .serializable()
-        .explore()
-        .unwrap();
+        .serializable();
+    let exploration = explorer.explore().unwrap();
     assert!(exploration.is_complete(), "{exploration}");
     // One after the other, and both at once.
     assert_eq!(exploration.schedules(), 4, "{:#?}", exploration.list());
-    for run in exploration.failures() {
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    // Orders too that are no serial ones and end as those do.
+    let all = explorer.exhaustive().explore().unwrap();
+    assert!(all.schedules() > all.failures().len() + 2, "{all}");
+    for run in exploration.failures().iter().chain(all.failures()) {
         assert_eq!(
             run.outcome().matches("\"mood\": \"new\"").count(),
             2,
             "{run}"
         );
     }
-    assert_eq!(exploration.failures().len(), 2, "{exploration}");
 }
 
 #[test]
