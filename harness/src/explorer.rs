@@ -1,11 +1,15 @@
+mod call_thread;
+mod control;
 mod end;
 mod ends;
 mod error;
 mod explain;
 mod footprint;
+mod fresh;
 mod frontier;
 mod gate;
 mod held;
+mod hook;
 mod html;
 mod instrument;
 mod judge;
@@ -21,6 +25,7 @@ mod schedule;
 mod session;
 mod settle;
 mod steps;
+mod threads;
 mod verdict;
 mod worker;
 
@@ -37,6 +42,7 @@ use diesel::pg::Pg;
 
 use diesel_locks::LockError;
 
+pub use call_thread::CallThread;
 pub use error::ExplorerError;
 use frontier::{Bounds, Counts, Frontier};
 pub use instrument::SeenConnections;
@@ -117,7 +123,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// asks what statements touch, and one for the setup, the invariants and the teardown. The sessions
 /// keep theirs from one schedule to the next; in between, each is rolled back and gives its advisory
 /// locks back. What else a step leaves in its session, such as a `SET`, is there in the next
-/// schedule too. A connection that has an instrumentation of its own keeps it; another connection is
+/// schedule too. The one for the setup, the invariants and the teardown is what it was when it was
+/// opened, but for prepared statements, before each schedule, and waits for no lock longer than a
+/// schedule may take. A connection that has an instrumentation of its own keeps it; another connection is
 /// opened for that.
 ///
 /// Beyond the steps, a schedule costs a round trip for each session and one for the tables, one for
@@ -172,6 +180,7 @@ where
                 is_exhaustive: false,
                 is_serializable: false,
                 crashes: false,
+                retries: false,
                 ignored: Vec::new(),
             },
             bounds: Bounds {
@@ -236,7 +245,8 @@ where
     /// A session that waits for something else than the server, such as a pool of one connection or
     /// a channel, is seen to, 10 ms after it has gone to sleep; every order is run then, because
     /// nothing tells what such a wait depends on. A deadlock of such connections costs the server's
-    /// `deadlock_timeout`.
+    /// `deadlock_timeout`. Threads that the code starts are the session's too where it gives them a
+    /// [`CallThread`].
     pub fn call<T, E>(
         mut self,
         name: &str,
@@ -279,7 +289,8 @@ where
     /// one before has ended: what the sessions return and what is in the tables must be the same
     /// as in one of those. A test needs no invariant then.
     ///
-    /// The serial orders are run first. Numbers of sequences are not compared. Of a session that
+    /// The serial orders are run first. Numbers of sequences are not compared, and UUIDs and times
+    /// only where another schedule has them too: they are made anew each time. Of a session that
     /// has failed with an error that is [allowed](Self::allow_errors), nothing may be left: the end
     /// must be that of a serial order of the others.
     pub fn serializable(mut self) -> Self {
@@ -298,6 +309,18 @@ where
     pub fn crashes(mut self) -> Self {
         self.program.crashes = true;
         self.serializable()
+    }
+
+    /// The same as [`crashes`](Self::crashes), and a session that was ended is run a second time,
+    /// from its begin and on a new connection, as a client does that got no answer. In a schedule
+    /// its first step then is `again`.
+    ///
+    /// The end must be that of a serial order in which that session has done its work once: what is
+    /// done twice shows, and what a second run does not make whole. What the second run returns is
+    /// not compared, because the first may have done the work.
+    pub fn retries(mut self) -> Self {
+        self.program.retries = true;
+        self.crashes()
     }
 
     /// Leaves a column out where ends are compared for [`serializable`](Self::serializable), such
@@ -369,6 +392,11 @@ where
     }
 
     /// The time after which a schedule is taken for stuck: 20 s, if this is not called.
+    ///
+    /// When one was stuck, the others have a quarter of it, and the next one that is stuck ends the
+    /// exploration, which then is not complete: what hangs in every order costs little more than
+    /// one. Statements are cancelled on the server; for a thread that comes to no end outside of it
+    /// nothing can be done but to wait.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.program.timeout = timeout;
         self
@@ -430,6 +458,7 @@ where
     /// [`ExplorerError::Remember`]: the file of [`remember`](Self::remember) can't be used.
     /// [`ExplorerError::Unseen`], [`ExplorerError::Instrumentation`]: the statements of a
     /// [`call`](Self::call) can't be seen.
+    /// [`ExplorerError::Overlap`]: two threads of one session send statements at once.
     ///
     /// What a schedule comes to is not an error here, but in the [`Exploration`].
     ///
@@ -551,6 +580,7 @@ where
         thread::scope(|scope| {
             let mut runner = Runner::open(&self.program, connect, scope, knowledge)?;
             while let Some(task) = frontier.next() {
+                runner.limit = frontier.limit(self.program.timeout);
                 let mut ran = runner.run(task.schedule.clone())?;
                 if task.schedule.only().is_some() {
                     serial.add(&ran);

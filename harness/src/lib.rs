@@ -139,8 +139,8 @@ pub use contention::{
 pub use database::{DatabaseError, TestDatabase};
 pub use error::HarnessError;
 pub use explorer::{
-    Exploration, Explorer, ExplorerError, Problem, Progress, Run, SeenConnections, SessionEnd,
-    StepResult, Steps, progress_bar,
+    CallThread, Exploration, Explorer, ExplorerError, Problem, Progress, Run, SeenConnections,
+    SessionEnd, StepResult, Steps, progress_bar,
 };
 pub use isolation::{Spec, SpecError, SpecRunError, SpecTranscript};
 pub use scenario::Scenario;

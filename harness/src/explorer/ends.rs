@@ -7,6 +7,10 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::footprint::Shapes;
+use super::fresh::without_fresh;
+
+/// What a session returned, or the rows of a table, by its name.
+type Content = (String, Vec<String>);
 
 /// The end of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,8 +19,8 @@ pub(super) struct Ending {
     pub(super) results: Vec<(String, String)>,
     /// What is in the tables.
     pub(super) tables: String,
-    /// The same, without what may differ.
-    pub(super) compared: String,
+    /// The rows of each, without what may differ.
+    pub(super) compared: Vec<Content>,
 }
 
 impl Ending {
@@ -27,13 +31,24 @@ impl Ending {
         format!("{}{}", results.collect::<String>(), self.tables)
     }
 
-    /// What must be the same as in some serial order, of these sessions.
-    pub(super) fn compared(&self, sessions: &[usize]) -> String {
+    /// What must be the same as in some serial order, of these sessions; without UUIDs and times
+    /// that are not known from other ends.
+    pub(super) fn compared(
+        &self,
+        sessions: &[usize],
+        is_known: impl Fn(&str) -> bool,
+    ) -> Vec<Content> {
+        let shown = |text: &String| without_fresh(text, &is_known);
         let results = sessions
             .iter()
             .filter_map(|&session| self.results.get(session));
-        let results = results.map(|(name, result)| format!("{name}: {result}\n"));
-        format!("{}{}", results.collect::<String>(), self.compared)
+        let results = results.map(|(name, result)| (name.clone(), vec![shown(result)]));
+        let tables = self.compared.iter().map(|(table, rows)| {
+            let mut rows: Vec<String> = rows.iter().map(shown).collect();
+            rows.sort_unstable();
+            (table.clone(), rows)
+        });
+        results.chain(tables).collect()
     }
 }
 
@@ -42,7 +57,7 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
     conn: &mut C,
     shapes: &Shapes,
     ignored: &[String],
-) -> QueryResult<(String, String)> {
+) -> QueryResult<(String, Vec<Content>)> {
     let Some(catalog) = shapes.catalog() else {
         return Ok(Default::default());
     };
@@ -91,16 +106,20 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
     }
     let rows: Vec<(String, String, String)> =
         sql::<(Text, Text, Text)>(&queries.join(" UNION ALL ")).load(conn)?;
-    let shown = |pick: fn(&(String, String, String)) -> &String| {
-        let lines = rows.iter().map(|row| {
-            // No text of JSON has this character.
-            let mut sorted: Vec<&str> = pick(row).split('\u{1}').collect();
-            sorted.sort_unstable();
-            format!("{}: {}\n", row.0, sorted.join(" "))
-        });
-        lines.collect::<String>()
-    };
-    Ok((shown(|row| &row.1), shown(|row| &row.2)))
+    let shown = rows.iter().map(|(table, all, _)| {
+        let mut sorted: Vec<&str> = split(all).collect();
+        sorted.sort_unstable();
+        format!("{table}: {}\n", sorted.join(" "))
+    });
+    let compared = rows
+        .iter()
+        .map(|(table, _, compared)| (table.clone(), split(compared).map(str::to_owned).collect()));
+    Ok((shown.collect(), compared.collect()))
+}
+
+/// No text of JSON has this character.
+fn split(rows: &str) -> impl Iterator<Item = &str> {
+    rows.split('\u{1}')
 }
 
 fn literal(text: &str) -> String {

@@ -42,6 +42,13 @@ pub enum ExplorerError {
         /// The session's name.
         session: String,
     },
+    /// Two threads of one session were about to send statements at the same time, and nothing says
+    /// which of them is first. What they do is to be sessions of their own.
+    #[error("two threads of \"{session}\" send statements at the same time: they are two sessions")]
+    Overlap {
+        /// The session's name.
+        session: String,
+    },
     /// Diesel's default instrumentation is set, and would no longer work: it has to be told by
     /// [`SeenConnections::with`](crate::SeenConnections::with).
     #[error("there is a default instrumentation, of which `SeenConnections::with` has to be told")]

@@ -1,6 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::footprint::Footprint;
 use super::model::{Actor, Knowledge, Known, State, Way};
@@ -52,6 +53,8 @@ struct Left {
     /// Whether something was left out.
     cut: bool,
     stopped: bool,
+    /// Whether a schedule has come to no end in its time.
+    has_hung: bool,
     ends: Vec<String>,
     failures: Vec<(usize, Run)>,
     ran: Vec<String>,
@@ -68,6 +71,15 @@ struct Node {
     sleeping: Vec<Actor>,
     /// How often a run was to find out more.
     tries: usize,
+}
+
+impl Left {
+    fn counts(&self) -> Counts {
+        Counts {
+            ended: self.ran.len(),
+            failures: self.failures.len(),
+        }
+    }
 }
 
 impl Node {
@@ -125,6 +137,7 @@ impl<'f> Frontier<'f> {
                 begun: 0,
                 cut: bounds.seed.is_some(),
                 stopped: false,
+                has_hung: false,
                 ends: Vec::new(),
                 failures: Vec::new(),
                 ran: Vec::new(),
@@ -303,6 +316,9 @@ impl<'f> Frontier<'f> {
     /// Takes note of a run.
     pub(super) fn ran(&self, task: Task, mut ran: Ran) -> Counts {
         let mut left = self.left();
+        if ran.run.has_hung() && std::mem::replace(&mut left.has_hung, true) {
+            return self.give_up(left);
+        }
         ran.run.finish();
         ran.run.end = ran.ending.text();
         let end = match left.ends.iter().position(|known| *known == ran.run.end) {
@@ -358,10 +374,24 @@ impl<'f> Frontier<'f> {
             left.stopped |= left.failures.len() >= self.bounds.failures.max(1);
         }
         self.changed.notify_all();
-        Counts {
-            ended: left.ran.len(),
-            failures: left.failures.len(),
+        left.counts()
+    }
+
+    /// How long a schedule may take: not as long again where one has come to no end.
+    pub(super) fn limit(&self, timeout: Duration) -> Duration {
+        match self.left().has_hung {
+            true => timeout / 4,
+            false => timeout,
         }
+    }
+
+    /// Has all workers stop, because schedule after schedule comes to no end.
+    fn give_up(&self, mut left: MutexGuard<'_, Left>) -> Counts {
+        left.stopped = true;
+        left.cut = true;
+        left.running -= 1;
+        self.changed.notify_all();
+        left.counts()
     }
 
     /// Has all workers stop after the schedule that they run.

@@ -2,21 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs;
 use std::panic;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_locks::{Condition, condition};
 
 use super::end::End;
 use super::footprint::{Kind, Statement};
 use super::model::Next;
+use super::threads::Threads;
 use crate::sessions::Execution;
 use crate::transcript::What;
 
@@ -24,7 +21,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Gate>>> = const { RefCell::new(None) };
 }
 
-/// The gate of a session: its thread stops here before each step.
+/// The gate of a session: its threads stop here before each step.
 pub(super) struct Gate {
     session: usize,
     execution: Arc<Execution>,
@@ -44,10 +41,19 @@ struct Inner {
     is_to_crash_after: bool,
     /// Whether a step is under way, of which the execution knows.
     in_step: bool,
-    /// Whether the thread waits for the server's answer.
+    /// Whether a thread waits for the server's answer.
     in_query: bool,
-    /// The thread, as the operating system calls it.
-    thread: Option<PathBuf>,
+    /// Whether a thread waits for an answer of which the application does not know.
+    keeps_house: bool,
+    threads: Threads,
+    /// The thread that stands before a statement or waits for its answer.
+    sender: Option<ThreadId>,
+    /// Another thread has come to a statement meanwhile.
+    is_overlapping: bool,
+    /// Nothing more will be done.
+    is_over: bool,
+    /// The session was ended, and has begun again.
+    is_again: bool,
     has_sent: bool,
     /// How often each label was used.
     labels: HashMap<String, usize>,
@@ -113,26 +119,42 @@ impl Gate {
         matches!(inner.at, At::Going) && !inner.in_query
     }
 
-    /// Whether the thread sleeps, as far as the operating system tells.
-    pub(super) fn is_asleep(&self) -> bool {
-        let stat = self
-            .inner()
-            .thread
-            .as_ref()
-            .map(|thread| fs::read_to_string(thread.join("stat")));
-        match stat {
-            // What comes after the name, which is in parentheses.
-            Some(Ok(stat)) => stat
-                .rsplit_once(')')
-                .is_some_and(|(_, rest)| rest.trim_start().starts_with('S')),
-            _ => true,
-        }
+    /// Whether other threads than the one that stands here may do something.
+    pub(super) fn is_shared(&self) -> bool {
+        let inner = self.inner();
+        !matches!(inner.at, At::Ended(_)) && inner.threads.has_others()
     }
 
-    /// This is the session's thread.
-    fn is_here(&self) {
-        let thread = fs::read_link("/proc/thread-self").ok();
-        self.inner().thread = thread.map(|thread| Path::new("/proc").join(thread));
+    /// Whether the threads sleep that are not before a statement, as far as the operating system
+    /// tells.
+    pub(super) fn is_asleep(&self) -> bool {
+        let inner = self.inner();
+        !inner.keeps_house && inner.threads.are_asleep(inner.sender)
+    }
+
+    /// Whether two threads have come to statements at once.
+    pub(super) fn is_overlapping(&self) -> bool {
+        self.inner().is_overlapping
+    }
+
+    /// A thread is to be started that does a part of what the session does.
+    pub(super) fn expect_thread(&self) {
+        self.inner().threads.expect();
+    }
+
+    /// It has been started, or will not be.
+    pub(super) fn expect_no_thread(&self) {
+        self.inner().threads.forget();
+        self.changed.notify_all();
+    }
+
+    /// Waits until the threads have ended that the session has started.
+    pub(super) fn await_threads(&self) {
+        let mut inner = self.inner();
+        while inner.threads.has_others() && !inner.is_over {
+            let waited = self.changed.wait(inner);
+            inner = waited.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     pub(super) fn take_end(&self) -> Option<End> {
@@ -185,9 +207,10 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Has the thread end, as soon as it comes to a step.
-    pub(super) fn crash(&self) {
+    /// Has the threads end for good, as soon as they come to a step.
+    pub(super) fn stop(&self) {
         let mut inner = self.inner();
+        inner.is_over = true;
         inner.is_to_crash = true;
         drop(inner);
         self.changed.notify_all();
@@ -198,8 +221,32 @@ impl Gate {
         let mut inner = self.inner();
         inner.at = At::Going;
         inner.in_step = true;
+        inner.is_to_crash = true;
         drop(inner);
-        self.crash();
+        self.changed.notify_all();
+    }
+
+    /// The session that was ended begins again, unless all is over. Says whether it does.
+    pub(super) fn revive(&self) -> bool {
+        let mut inner = self.inner();
+        if !inner.is_over {
+            inner.is_to_crash = false;
+            inner.is_to_crash_after = false;
+            inner.is_again = true;
+            inner.is_open = false;
+            inner.last_error = None;
+        }
+        !inner.is_over
+    }
+
+    /// Whether the session was ended before, and has begun again.
+    pub(super) fn is_again(&self) -> bool {
+        self.inner().is_again
+    }
+
+    /// Whether the session was ended.
+    pub(super) fn is_crashing(&self) -> bool {
+        self.inner().is_to_crash
     }
 
     /// Lets the thread do its next step, and end when that was answered.
@@ -214,13 +261,20 @@ impl Gate {
     }
 
     /// The thread is to begin with code that sends its own statements. So far it touches nothing.
-    pub(super) fn start(&self) {
-        self.park(Next::new("start", Some(Statement::default())));
+    pub(super) fn start(&self, label: &str) {
+        self.park(Next::new(label, Some(Statement::default())));
     }
 
     /// The thread has come to a statement.
-    fn arrive_at(&self, statement: Statement) {
+    pub(super) fn arrive_at(&self, statement: Statement) {
         let mut inner = self.inner();
+        let own = thread::current().id();
+        if inner.sender.is_some_and(|sender| sender != own) {
+            if !thread::panicking() {
+                self.refuse(inner);
+            }
+            return;
+        }
         inner.has_sent = true;
         for part in statement.split() {
             match part.kind() {
@@ -239,9 +293,26 @@ impl Gate {
             1 => label,
             count => format!("{label}#{count}"),
         };
+        inner.sender = Some(own);
         drop(inner);
         self.park(Next::new(&label, Some(statement)));
         self.inner().in_query = true;
+    }
+
+    /// The thread sends something that is no step.
+    pub(super) fn keep_house(&self) {
+        self.inner().keeps_house = true;
+    }
+
+    /// Another thread is before a statement: which of them is first, nobody has said.
+    fn refuse(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.is_overlapping = true;
+        while !inner.is_to_crash {
+            let waited = self.changed.wait(inner);
+            inner = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(inner);
+        panic::resume_unwind(Box::new(Crash));
     }
 
     fn park(&self, next: Next) {
@@ -266,19 +337,28 @@ impl Gate {
         }
         if inner.is_to_crash {
             inner.at = At::Going;
+            inner.sender = None;
             drop(inner);
             panic::resume_unwind(Box::new(Crash));
         }
     }
 
-    fn finish(&self, error: Option<&DieselError>) {
+    /// A statement was answered.
+    pub(super) fn finish(&self, error: Option<&DieselError>) {
         let mut inner = self.inner();
-        inner.in_query = false;
+        // That may be in the midst of a statement.
+        let keeps_house = std::mem::take(&mut inner.keeps_house);
+        if !keeps_house && inner.sender == Some(thread::current().id()) {
+            inner.in_query = false;
+            inner.sender = None;
+        }
         if let Some(error) = error {
             inner.error = Some(copy(error));
             inner.last_error = Some(copy(error));
-        } else if inner.is_to_crash_after && !thread::panicking() {
+        } else if inner.is_to_crash_after && !keeps_house && !thread::panicking() {
+            inner.is_to_crash = true;
             drop(inner);
+            self.changed.notify_all();
             panic::resume_unwind(Box::new(Crash));
         }
     }
@@ -313,17 +393,24 @@ impl Gate {
 
 /// Runs something as the session's, on this thread.
 pub(super) fn within<T>(gate: &Arc<Gate>, work: impl FnOnce() -> T) -> T {
-    struct Leave(Option<Arc<Gate>>);
-    impl Drop for Leave {
+    struct Leave<'g>(&'g Gate, Option<Arc<Gate>>);
+    impl Drop for Leave<'_> {
         fn drop(&mut self) {
-            let before = self.0.take();
+            let before = self.1.take();
             CURRENT.with_borrow_mut(|current| *current = before);
+            self.0.inner().threads.leave();
+            self.0.changed.notify_all();
         }
     }
-    gate.is_here();
+    gate.inner().threads.enter();
     let before = CURRENT.with_borrow_mut(|current| current.replace(Arc::clone(gate)));
-    let _leave = Leave(before);
+    let _leave = Leave(gate, before);
     work()
+}
+
+/// The session whose thread this is.
+pub(super) fn current() -> Option<Arc<Gate>> {
+    CURRENT.with_borrow(Option::clone)
 }
 
 /// Whether a panic is the end of a session that was to end.
@@ -352,47 +439,6 @@ fn copy(error: &DieselError) -> DieselError {
         }
         other => {
             DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(other.to_string()))
-        }
-    }
-}
-
-/// How many connections are being opened, on whichever thread.
-static CONNECTING: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether a connection is being opened, for which a session's thread may wait.
-pub(super) fn is_connecting() -> bool {
-    CONNECTING.load(Ordering::Relaxed) > 0
-}
-
-/// The instrumentation of the connections that sessions use: it passes every event on.
-pub(super) struct Hook<I>(pub(super) Option<I>);
-
-impl<I: Instrumentation> Instrumentation for Hook<I> {
-    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
-        match &event {
-            InstrumentationEvent::StartEstablishConnection { .. } => {
-                CONNECTING.fetch_add(1, Ordering::Relaxed);
-            }
-            InstrumentationEvent::FinishEstablishConnection { .. } => {
-                CONNECTING.fetch_sub(1, Ordering::Relaxed);
-            }
-            _ => {}
-        }
-        let current = CURRENT.with_borrow(Option::clone);
-        if let Some(gate) = current {
-            match &event {
-                InstrumentationEvent::StartQuery { query, .. } => {
-                    let statement = Statement::parse(&query.to_string());
-                    if !statement.is_housekeeping() {
-                        gate.arrive_at(statement);
-                    }
-                }
-                InstrumentationEvent::FinishQuery { error, .. } => gate.finish(*error),
-                _ => {}
-            }
-        }
-        if let Some(application) = &mut self.0 {
-            application.on_connection_event(event);
         }
     }
 }

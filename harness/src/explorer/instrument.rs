@@ -6,7 +6,7 @@ use diesel::connection::{
     Instrumentation, get_default_instrumentation, set_default_instrumentation,
 };
 
-use super::gate::Hook;
+use super::hook::Hook;
 
 type Provider = fn() -> Option<Box<dyn Instrumentation>>;
 

@@ -56,9 +56,16 @@ impl Serial {
         // One that was ended may have done all or nothing, and nobody knows what it returned.
         let answered = |session: &usize| Some(*session) != ran.crashed;
         let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
-        let end = ran.ending.compared(&answered);
+        let own = ran.ending.text();
         let mut shown = BTreeSet::new();
-        for took_part in [&sessions, &answered] {
+        // One that has run again has done all, unless it has failed as it may: the first time may
+        // have done it.
+        let crashed = ran.crashed.filter(|_| program.retries);
+        let has_done = |session: &usize| sessions.contains(session) || Some(*session) == crashed;
+        let done: Vec<usize> = (0..program.sessions.len()).filter(has_done).collect();
+        let may_have_done_nothing = crashed.is_none_or(|crashed| !sessions.contains(&crashed));
+        let took_parts = [Some(&done), may_have_done_nothing.then_some(&answered)];
+        for took_part in took_parts.into_iter().flatten() {
             if !lock(&self.ends).contains_key(took_part) {
                 for order in permutations(took_part) {
                     let serial = runner.run(Schedule::serial(order))?;
@@ -66,23 +73,34 @@ impl Serial {
                 }
             }
             let ends = lock(&self.ends);
-            for serial in ends.get(took_part).into_iter().flatten() {
-                if serial.compared(&answered) == end {
+            let ends = ends.get(took_part).map_or(&[][..], Vec::as_slice);
+            let texts: Vec<String> = ends.iter().map(Ending::text).collect();
+            let is_in = |value: &str, but: Option<usize>| {
+                let mut others = texts.iter().enumerate();
+                others.any(|(at, text)| Some(at) != but && text.contains(value))
+            };
+            let end = ran.ending.compared(&answered, |value| is_in(value, None));
+            for (at, serial) in ends.iter().enumerate() {
+                let is_known = |value: &str| own.contains(value) || is_in(value, Some(at));
+                if serial.compared(&answered, is_known) == end {
                     return Ok(());
                 }
-                shown.insert(serial.text());
             }
+            shown.extend(texts);
         }
         let names: Vec<&str> = program
             .sessions
             .iter()
             .map(|session| session.name.as_str())
             .collect();
-        let (anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
+        let (mut anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
+        if crashed.is_some() && cycle.is_empty() {
+            anomaly = Some("not idempotent");
+        }
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,
-            ends: [ran.ending.text()].into_iter().chain(shown).collect(),
+            ends: [own].into_iter().chain(shown).collect(),
         });
         Ok(())
     }

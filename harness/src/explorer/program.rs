@@ -32,6 +32,8 @@ pub(super) struct Program<'e, C> {
     pub(super) is_exhaustive: bool,
     pub(super) is_serializable: bool,
     pub(super) crashes: bool,
+    /// What was ended is run a second time.
+    pub(super) retries: bool,
     /// What the comparison of ends leaves out: `table.column`.
     pub(super) ignored: Vec<String>,
 }

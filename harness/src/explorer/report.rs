@@ -196,6 +196,17 @@ impl Run {
         format!("explorer.replay({:?})?;", self.schedule)
     }
 
+    /// Whether it has come to no end in its time.
+    pub(super) fn has_hung(&self) -> bool {
+        let is_over = |problem: &Problem| match problem {
+            Problem::Broken { problem, .. } => {
+                matches!(problem, StepProblem::TimedOut { .. } | StepProblem::TooLate)
+            }
+            _ => false,
+        };
+        self.problems.iter().any(is_over)
+    }
+
     /// The dependencies that no serial order has.
     pub(super) fn cycle(&self) -> &[String] {
         let cycle = self.problems.iter().find_map(|problem| match problem {

@@ -83,7 +83,8 @@ where
             let next = match only.contains(&session) {
                 true => {
                     let worker = &self.workers[session];
-                    worker.begin(&self.program.sessions[session]);
+                    let retries = self.program.retries;
+                    worker.begin(&self.program.sessions[session], retries);
                     if !worker.gate.await_arrival(self.program.timeout) {
                         let problem = crate::sessions::StepProblem::TimedOut {
                             after: self.program.timeout,

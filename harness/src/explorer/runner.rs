@@ -2,10 +2,12 @@ use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use std::thread::Scope;
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::control::Control;
 use super::end::End;
 use super::ends;
 use super::error::ExplorerError;
@@ -21,7 +23,7 @@ use super::verdict;
 use super::worker::Worker;
 use crate::chain::words;
 use crate::panics;
-use crate::sessions::{Execution, LET_GO, SessionError};
+use crate::sessions::{Execution, SessionError};
 
 /// The connections of one database, which run one schedule after the other.
 pub(super) struct Runner<'r, 's, 'env, C> {
@@ -29,10 +31,12 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     connect: &'r Connect<'r, C>,
     scope: &'s Scope<'s, 'env>,
     knowledge: &'r Mutex<Knowledge>,
-    control: C,
+    control: Control<C>,
     scout: C,
     execution: Arc<Execution>,
     workers: Vec<Worker<'r, C>>,
+    /// How long a schedule may take.
+    pub(super) limit: Duration,
 }
 
 /// How often a schedule is run again in which a deadlock was found late.
@@ -55,7 +59,12 @@ where
                 source,
             })
         };
-        let control = connect_as("control")?;
+        let control = connect_as("setup and invariants")?;
+        let control = Control::new(control, program.timeout).map_err(|error| {
+            let source = error.into();
+            let session = "setup and invariants".to_owned();
+            SessionError::Connect { session, source }
+        })?;
         let mut scout = connect_as("scout")?;
         // What it asks is not worth waiting for.
         let patience = scout.batch_execute("SET lock_timeout = '200ms'");
@@ -74,6 +83,7 @@ where
             scout,
             execution,
             workers,
+            limit: program.timeout,
         })
     }
 
@@ -94,25 +104,19 @@ where
     }
 
     fn run_once(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
-        // What an invariant or a setup has left open or locked is in nobody's way.
-        self.let_go();
-        prepare("setup", &self.program.setup, &mut self.control)?;
-        self.let_go();
+        self.control.reset();
+        prepare("setup", &self.program.setup, &mut self.control.conn)?;
+        self.control.let_go();
         let looked = lock(self.knowledge).shapes.look(&mut self.scout);
         looked.map_err(SessionError::Observe)?;
         let ran = panic::catch_unwind(AssertUnwindSafe(|| self.execute(schedule)));
-        prepare("teardown", &self.program.teardown, &mut self.control)?;
+        prepare("teardown", &self.program.teardown, &mut self.control.conn)?;
         ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
-    }
-
-    fn let_go(&mut self) {
-        // On a connection that is lost there is nothing to let go of; what follows says so.
-        let _ = self.control.batch_execute(LET_GO);
     }
 
     /// Does the steps, and looks at the invariants.
     fn execute(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
-        self.execution.begin(self.program.timeout);
+        self.execution.begin(self.limit);
         let mut steering = Steering::new(
             self.program,
             self.knowledge,
@@ -188,7 +192,11 @@ where
         }
         let tables = {
             let knowledge = lock(self.knowledge);
-            ends::tables(&mut self.control, &knowledge.shapes, &self.program.ignored)
+            ends::tables(
+                &mut self.control.conn,
+                &knowledge.shapes,
+                &self.program.ignored,
+            )
         };
         match tables {
             Ok((tables, compared)) => {
@@ -202,7 +210,7 @@ where
             return Ok(());
         }
         for (name, holds) in &self.program.invariants {
-            let reason = match guarded(|| holds(&mut self.control, &session_ends)) {
+            let reason = match guarded(|| holds(&mut self.control.conn, &session_ends)) {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(error) => Some(words(&*error)),

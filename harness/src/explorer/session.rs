@@ -12,6 +12,9 @@ use super::gate::{self, Gate};
 use super::steps::{Script, StepResult};
 use crate::panics;
 
+/// The first step of a session that was ended and begins again.
+const AGAIN: &str = "again";
+
 type Body<'e, C> = Box<dyn Fn(&mut C, &Gate) -> End + Send + Sync + 'e>;
 
 /// A session, and how many steps it has, if that is known.
@@ -89,7 +92,12 @@ where
     E: Debug,
 {
     Box::new(move |conn, gate| {
-        let mut end = shown(|| code(conn));
+        let mut end = shown(gate, || {
+            if gate.is_again() {
+                gate.start(AGAIN);
+            }
+            code(conn)
+        });
         if !end.has_crashed && gate.is_open() {
             // Who is done gives its connection back.
             let rolled_back = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -108,32 +116,36 @@ where
     E: Debug,
 {
     Box::new(move |_, gate| {
-        shown(|| {
-            gate.start();
+        shown(gate, || {
+            gate.start(if gate.is_again() { AGAIN } else { "start" });
             call()
         })
     })
 }
 
-fn shown<T: Debug, E: Debug>(work: impl FnOnce() -> Result<T, E>) -> End {
+/// What comes of it, when all threads of the session have ended.
+fn shown<T: Debug, E: Debug>(gate: &Gate, work: impl FnOnce() -> Result<T, E>) -> End {
     let done = panic::catch_unwind(AssertUnwindSafe(|| {
         let result = work();
         (format!("{result:?}"), result.is_err())
     }));
+    gate.await_threads();
     match done {
+        // A thread of it has unwound, which may have come out as anything.
+        _ if gate.is_crashing() => End {
+            has_failed: true,
+            has_crashed: true,
+            ..End::default()
+        },
         Ok((result, has_failed)) => End {
             result: Some(result),
             has_failed,
             ..End::default()
         },
-        Err(payload) => {
-            let has_crashed = gate::is_crash(&*payload);
-            End {
-                has_failed: true,
-                has_crashed,
-                panic: (!has_crashed).then(|| panics::message(&*payload)),
-                ..End::default()
-            }
-        }
+        Err(payload) => End {
+            has_failed: true,
+            panic: Some(panics::message(&*payload)),
+            ..End::default()
+        },
     }
 }

@@ -7,11 +7,11 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
 use super::error::ExplorerError;
-use super::gate;
+use super::hook;
 use super::program::full_name;
 use super::report::Problem;
 use super::run::Steering;
-use super::session::SessionKind;
+use super::session::{SessionBody, SessionKind};
 use crate::sessions::{SessionError, Until};
 
 /// How long a session has slept outside of the server when it is taken for waiting.
@@ -68,8 +68,9 @@ where
     /// Waits until who is about something that is not the server's sleeps, where somebody may be:
     /// in code that finds its connections itself.
     fn settle_outside(&mut self) -> Result<bool, ExplorerError> {
-        let has_calls = (self.program.sessions.iter()).any(|known| known.kind == SessionKind::Call);
-        if !has_calls {
+        let is_call = |known: &SessionBody<'_, C>| known.kind == SessionKind::Call;
+        let has_calls = self.program.sessions.iter().any(is_call);
+        if !has_calls && self.shared().is_empty() {
             return Ok(true);
         }
         let mut asleep_since = None;
@@ -78,18 +79,25 @@ where
             let busy = self.waiting();
             let (outside, inside): (Vec<usize>, Vec<usize>) =
                 (busy.iter()).partition(|session| self.workers[**session].gate.is_outside());
-            if outside.is_empty() && inside.is_empty() {
+            // Where it stands before a statement, another thread of it may come to one too.
+            let shared = self.shared();
+            let overlaps = |session: &&usize| self.workers[**session].gate.is_overlapping();
+            if let Some(&session) = shared.iter().find(overlaps) {
+                let session = self.program.sessions[session].name.clone();
+                return Err(ExplorerError::Overlap { session });
+            }
+            if busy.is_empty() && shared.is_empty() {
                 return Ok(true);
             }
             let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
-            let all_sleep = outside.iter().all(sleeps) && !gate::is_connecting();
+            let all_sleep = outside.iter().chain(&shared).all(sleeps) && !hook::is_connecting();
             let now = Instant::now();
             match all_sleep {
                 true => asleep_since = asleep_since.or(Some(now)),
                 false => asleep_since = None,
             }
             let is_long = asleep_since.is_some_and(|since| ASLEEP <= now - since);
-            if outside.is_empty() || is_long {
+            if (outside.is_empty() && shared.is_empty()) || is_long {
                 let inside_settled = inside.is_empty() || self.execution.do_all_wait(&inside)?;
                 if inside_settled {
                     self.outside = outside;
@@ -101,6 +109,12 @@ where
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// The sessions that have more than one thread.
+    fn shared(&self) -> Vec<usize> {
+        let is_shared = |session: &usize| self.workers[*session].gate.is_shared();
+        (0..self.workers.len()).filter(is_shared).collect()
     }
 
     /// Waits for the steps that are under way, and says whether none has hung.

@@ -12,16 +12,20 @@ use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::gate::{self, Gate, Hook};
+use super::end::End;
+use super::gate::{self, Gate};
+use super::hook::Hook;
 use super::program::Connect;
 use super::session::{SessionBody, SessionKind};
 use super::steps::StepResult;
+use crate::chain::words;
 use crate::sessions::{Execution, LET_GO, SessionError};
 
 type Job<'e, C> = Box<dyn FnOnce(&mut C) + Send + 'e>;
 
 /// A session's thread, with its connection.
 pub(super) struct Worker<'e, C> {
+    connect: &'e Connect<'e, C>,
     jobs: Option<Sender<Job<'e, C>>>,
     pub(super) gate: Arc<Gate>,
     execution: Arc<Execution>,
@@ -38,7 +42,7 @@ where
         scope: &'s Scope<'s, '_>,
         execution: &Arc<Execution>,
         session: &SessionBody<'_, C>,
-        connect: &Connect<'_, C>,
+        connect: &'e Connect<'e, C>,
     ) -> Result<Self, SessionError>
     where
         'e: 's,
@@ -47,9 +51,7 @@ where
             session: session.name.clone(),
             source,
         };
-        let mut conn = connect().map_err(failed)?;
-        let (pid, finds_deadlocks) = prepare(&mut conn).map_err(|error| failed(error.into()))?;
-        hook(&mut conn, connect).map_err(failed)?;
+        let (conn, pid, finds_deadlocks) = connected(connect).map_err(failed)?;
         let Some(index) = execution.enter(&session.name, pid) else {
             return Err(SessionError::Duplicate {
                 session: session.name.clone(),
@@ -74,6 +76,7 @@ where
             })
             .map_err(SessionError::Thread)?;
         Ok(Self {
+            connect,
             jobs: Some(sender),
             gate,
             execution: Arc::clone(execution),
@@ -82,12 +85,32 @@ where
         })
     }
 
-    /// Begins what the session does. It stops at its first step.
-    pub(super) fn begin(&self, session: &'e SessionBody<'e, C>) {
+    /// Begins what the session does. It stops at its first step. If it is ended on its way, it may
+    /// begin again.
+    pub(super) fn begin(&self, session: &'e SessionBody<'e, C>, retries: bool) {
         self.gate.begin();
         let gate = Arc::clone(&self.gate);
+        let (connect, execution, index) = (self.connect, Arc::clone(&self.execution), self.index);
         self.send(move |conn| {
-            let end = gate::within(&gate, || (session.body)(conn, &gate));
+            let mut end = gate::within(&gate, || (session.body)(conn, &gate));
+            if end.has_crashed {
+                // On a connection that was cut there is nothing to let go of.
+                let _ = conn.batch_execute(LET_GO);
+            }
+            if end.has_crashed && retries && gate.revive() {
+                end = match connected(connect) {
+                    Ok((new, pid, _)) => {
+                        *conn = new;
+                        execution.reenter(index, pid);
+                        gate::within(&gate, || (session.body)(conn, &gate))
+                    }
+                    Err(error) => End {
+                        has_failed: true,
+                        panic: Some(format!("no connection: {}", words(&*error))),
+                        ..End::default()
+                    },
+                };
+            }
             gate.end(end);
         });
     }
@@ -117,7 +140,7 @@ where
 
 impl<C> Drop for Worker<'_, C> {
     fn drop(&mut self) {
-        self.gate.crash();
+        self.gate.stop();
         if self.execution.is_running(self.index) {
             self.execution.stop(self.index);
         }
@@ -132,6 +155,17 @@ impl Drop for Leaving {
     fn drop(&mut self) {
         self.0.leave(self.1);
     }
+}
+
+/// A connection for a session, its server's process, and whether it finds a deadlock soon.
+fn connected<C>(connect: &Connect<'_, C>) -> StepResult<(C, i32, bool)>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    let mut conn = connect()?;
+    let (pid, finds_deadlocks) = prepare(&mut conn)?;
+    hook(&mut conn, connect)?;
+    Ok((conn, pid, finds_deadlocks))
 }
 
 /// Has the server find a deadlock soon, where the role may say so, and returns its process, and

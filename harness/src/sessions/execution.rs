@@ -102,6 +102,11 @@ impl Execution {
         Some(state.transcript.add_session(name))
     }
 
+    /// The session goes on with another connection.
+    pub(crate) fn reenter(&self, session: usize, pid: i32) {
+        self.state().tasks[session].pid = pid;
+    }
+
     pub(crate) fn transcript(&self) -> Transcript {
         let mut state = self.state();
         for session in 0..state.tasks.len() {

@@ -194,6 +194,22 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_name_has_the_room_that_it_takes() {
+        let lane = |name: &str| {
+            let mut transcript = Transcript::default();
+            transcript.add_session(name);
+            transcript.add_session("second");
+            let svg = transcript.to_svg();
+            let (before, _) = svg.split_once(">second<")?;
+            let (_, x) = before.rsplit_once("<text x=\"")?;
+            x.split('"').next()?.parse::<usize>().ok()
+        };
+        assert!(lane("abcd").is_some());
+        assert_eq!(lane("漢字漢字"), lane("abcdefgh"));
+        assert!(lane("漢字漢字") > lane("abcd"));
+    }
+
+    #[test]
     fn no_sessions_are_an_empty_drawing() {
         let svg = Transcript::default().to_svg();
         assert!(

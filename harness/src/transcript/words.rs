@@ -1,3 +1,5 @@
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// Keeps the words beside it on one line, and becomes a space there.
 pub(super) const GLUE: char = '\u{a0}';
 
@@ -18,25 +20,11 @@ pub(super) fn shown_name(name: &str) -> String {
 
 /// How many columns of a terminal the text takes.
 pub(super) fn width(text: &str) -> usize {
-    text.chars().map(width_of).sum()
+    text.width()
 }
 
-/// Two for the scripts and signs of East Asia and for pictures, none for what is put on the
-/// character before.
 fn width_of(c: char) -> usize {
-    match u32::from(c) {
-        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f | 0x20d0..=0x20ff => 0,
-        0x1100..=0x115f
-        | 0x2e80..=0xa4cf
-        | 0xac00..=0xd7a3
-        | 0xf900..=0xfaff
-        | 0xfe30..=0xfe6f
-        | 0xff00..=0xff60
-        | 0xffe0..=0xffe6
-        | 0x1f300..=0x1faff
-        | 0x20000..=0x3fffd => 2,
-        _ => 1,
-    }
+    c.width().unwrap_or(0)
 }
 
 /// The text, and spaces up to this width.
@@ -111,6 +99,9 @@ mod tests {
     fn wide_characters_take_two_columns_and_marks_none() {
         assert_eq!(width("a漢字😀"), 7);
         assert_eq!(width("e\u{301}"), 1);
+        // A family is one picture, and a script of its own has marks of its own.
+        assert_eq!(width("👨\u{200d}👩\u{200d}👧"), 2);
+        assert_eq!(width("กำ\u{e49}"), 2);
         assert_eq!(wrapped("漢字 漢字漢", 5), ["漢字", "漢字", "漢"]);
         assert_eq!(cut("漢字漢字", 6), "漢字…");
         assert_eq!(padded("漢", 4), "漢  ");

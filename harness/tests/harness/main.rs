@@ -14,6 +14,7 @@ mod explorer {
     mod calls;
     mod code;
     mod crashes;
+    mod endless;
     mod failures;
     mod fixture;
     mod hermitage;
@@ -21,6 +22,7 @@ mod explorer {
     mod random;
     mod report;
     mod schedules;
+    mod threads;
 }
 mod isolation;
 mod processes;

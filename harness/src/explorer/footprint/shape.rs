@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::catalog::{Catalog, Relation};
+use super::catalog::{CLOCKS, Catalog, Relation};
 use super::print::Strength;
 use super::tokens::{Token, tokens};
 
@@ -29,18 +29,6 @@ pub(crate) struct Shape {
     /// Whether it calls functions of the application's, or fires its triggers.
     pub(crate) fires: bool,
 }
-
-/// What is called in an order that makes no difference.
-const CLOCKS: [&str; 8] = [
-    "clock_timestamp",
-    "gen_random_uuid",
-    "pg_backend_pid",
-    "random",
-    "statement_timestamp",
-    "timeofday",
-    "txid_current",
-    "uuid_generate_v4",
-];
 
 /// The shape of one statement, if all that it does can be told. On a connection of its own, in a
 /// transaction that is rolled back.

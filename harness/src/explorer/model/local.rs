@@ -185,6 +185,14 @@ impl Local {
         footprint
     }
 
+    /// The session ends when its transaction is committed.
+    pub(super) fn commit_and_crash(&self, commit: &Statement, shapes: &Shapes) -> Foreseen {
+        let mut foreseen = self.foresee(commit, shapes);
+        let left = std::mem::take(&mut foreseen.after).session_held;
+        foreseen.footprint.lets_go.extend(left);
+        foreseen
+    }
+
     /// The session ends, and its transaction with it.
     pub(super) fn crash(&self) -> Foreseen {
         let mut footprint = Footprint::default();

@@ -172,6 +172,7 @@ impl State {
         let foreseen = next.statement.as_ref().map(|statement| {
             let mut foreseen = match next.label.as_str() {
                 CRASH => self.locals[session].crash(),
+                UNANSWERED => self.locals[session].commit_and_crash(statement, shapes),
                 _ => self.locals[session].foresee(statement, shapes),
             };
             foreseen.footprint.unknown |= self.is_exhaustive || self.is_lost;

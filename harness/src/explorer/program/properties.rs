@@ -35,6 +35,7 @@ fn program(sessions: Vec<(String, Option<Vec<String>>)>) -> Program<'static, PgC
         is_exhaustive: false,
         is_serializable: false,
         crashes: false,
+        retries: false,
         ignored: Vec::new(),
     }
 }

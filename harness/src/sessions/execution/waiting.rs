@@ -87,7 +87,9 @@ impl Execution {
     pub(crate) fn do_all_wait(&self, sessions: &[usize]) -> Result<bool, SessionError> {
         let state = self.state();
         let running = state.running(sessions);
-        let is_early = Instant::now() < state.first_look(&running);
+        // Where it is known of old that they wait, that is now: it must not be later than now.
+        let look = state.first_look(&running);
+        let is_early = Instant::now() < look;
         drop(state);
         Ok(running.is_empty() || (!is_early && self.all_wait(&running)?))
     }

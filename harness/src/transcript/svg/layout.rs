@@ -1,6 +1,6 @@
 use crate::transcript::events::Transcript;
 use crate::transcript::rows::{COLUMN, Kind, Row, rows};
-use crate::transcript::words::wrapped;
+use crate::transcript::words::{width, wrapped};
 
 /// A line's height, and the width of a character of its font.
 pub(super) const LINE: usize = 18;
@@ -118,6 +118,6 @@ fn lanes(headers: &[Vec<String>], places: &[Place], mut x: usize) -> (Vec<usize>
 
 /// The width of the widest line.
 fn widest(lines: &[String]) -> usize {
-    let widths = lines.iter().map(|line| line.chars().count() * CHAR);
+    let widths = lines.iter().map(|line| width(line) * CHAR);
     widths.max().unwrap_or(0)
 }

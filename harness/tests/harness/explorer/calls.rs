@@ -212,3 +212,121 @@ fn a_deadlock_is_one_whatever_the_application_makes_of_it() {
         .serializable();
     allowed.explore().unwrap().assert_passed();
 }
+
+const QUEUE: &str = "
+    CREATE EXTENSION \"uuid-ossp\";
+    CREATE TYPE mood AS ENUM ('new', 'done');
+    CREATE TABLE letters (id uuid PRIMARY KEY DEFAULT uuid_generate_v4(), receiver text NOT NULL,
+        mood mood NOT NULL DEFAULT 'new', written timestamptz NOT NULL DEFAULT now());";
+
+#[derive(QueryableByName, Debug)]
+struct Letter {
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    #[expect(dead_code, reason = "it is shown")]
+    id: String,
+    #[diesel(sql_type = diesel::sql_types::Text)]
+    #[expect(dead_code, reason = "it is shown")]
+    written: String,
+}
+
+/// One letter for each receiver, it is thought.
+fn write(pool: &PgPool) -> QueryResult<Letter> {
+    let conn = &mut pool.get().unwrap();
+    let columns = "id::text, written::text";
+    let known = diesel::sql_query(format!(
+        "SELECT {columns} FROM letters WHERE receiver = 'ada' AND mood = 'new'"
+    ));
+    match known.get_result(conn).optional()? {
+        Some(letter) => Ok(letter),
+        None => {
+            let insert = "INSERT INTO letters (receiver) VALUES ('ada')";
+            diesel::sql_query(format!("{insert} RETURNING {columns}")).get_result(conn)
+        }
+    }
+}
+
+#[test]
+#[serial]
+fn a_unique_task_that_is_queued_twice_is_found_though_its_key_and_its_time_are_others_each_time() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 2);
+    let mut conn = PgConnection::establish(database.url()).unwrap();
+    diesel::connection::SimpleConnection::batch_execute(&mut conn, QUEUE).unwrap();
+    let explorer = explorer(&database)
+        .setup(|conn| {
+            diesel::sql_query("DELETE FROM letters").execute(conn)?;
+            Ok(())
+        })
+        .call("ada", || write(&pool))
+        .call("bob", || write(&pool))
+        .serializable();
+    let exploration = explorer.explore().unwrap();
+    assert!(exploration.is_complete(), "{exploration}");
+    // One after the other, and both at once.
+    assert_eq!(exploration.schedules(), 4, "{:#?}", exploration.list());
+    assert_eq!(exploration.failures().len(), 2, "{exploration}");
+    // Orders too that are no serial ones and end as those do.
+    let all = explorer.exhaustive().explore().unwrap();
+    assert!(all.schedules() > all.failures().len() + 2, "{all}");
+    for run in exploration.failures().iter().chain(all.failures()) {
+        assert_eq!(
+            run.outcome().matches("\"mood\": \"new\"").count(),
+            2,
+            "{run}"
+        );
+    }
+}
+
+#[test]
+#[serial]
+fn calls_that_wait_for_each_other_on_connections_of_a_pool_go_on_and_a_deadlock_is_found() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 3);
+    let write = |text: &'static str| {
+        let pool = &pool;
+        move || {
+            pool.get().unwrap().transaction(|conn| {
+                for row in text.split(' ') {
+                    // The server can't tell which row that is.
+                    let rows = format!("WHERE abs(id) = {row}");
+                    diesel::sql_query(format!("UPDATE accounts SET balance = 7 {rows}"))
+                        .execute(conn)?;
+                }
+                QueryResult::Ok(())
+            })
+        }
+    };
+    let waits = explorer(&database)
+        .timeout(std::time::Duration::from_secs(5))
+        .call("ada", write("1"))
+        .call("bob", write("1"))
+        .serializable()
+        .explore()
+        .unwrap();
+    waits.assert_passed();
+    assert!(waits.is_complete());
+    let has_waited = |run: &&String| {
+        run.contains("ada.update:accounts bob.start bob.begin bob.update:accounts ada.commit")
+    };
+    assert!(
+        waits.list().iter().any(|run| has_waited(&run)),
+        "{:#?}",
+        waits.list()
+    );
+    let deadlock = explorer(&database)
+        .timeout(std::time::Duration::from_secs(10))
+        .call("ada", write("1 2"))
+        .call("bob", write("2 1"))
+        .max_failures(1)
+        .explore()
+        .unwrap();
+    let [run] = deadlock.failures() else {
+        panic!("{deadlock}");
+    };
+    assert!(
+        matches!(run.problems(), [Problem::Deadlock { .. }]),
+        "{run}"
+    );
+}

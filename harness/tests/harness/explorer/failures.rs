@@ -1,13 +1,17 @@
 //! What fails, hangs or panics in some order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::LockError;
-use diesel_locks_harness::{ExplorerError, IsolationLevel, Problem, StepProblem, Steps};
-use serial_test::parallel;
+use diesel_locks_harness::{
+    Explorer, ExplorerError, IsolationLevel, Problem, SeenConnections, StepProblem, Steps,
+};
+use serial_test::{parallel, serial};
 
 use super::fixture::{balance, deposit, explorer, set_balance};
 use crate::support::{connections, database, eventually};
@@ -91,7 +95,7 @@ fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
     let hangs = AtomicUsize::new(0);
     let hangs: &'static AtomicUsize = Box::leak(Box::new(hangs));
     let exploration = explorer(&database)
-        .timeout(Duration::from_millis(500))
+        .timeout(Duration::from_secs(2))
         .session(
             "first",
             Steps::new().step("sleep", |conn, ()| {
@@ -167,6 +171,76 @@ fn a_setup_that_fails_ends_the_exploration_and_leaves_nothing() {
     for database in [&one, &two] {
         eventually(|| connections(database) == 0);
     }
+}
+
+#[test]
+#[parallel]
+fn what_a_setup_or_an_invariant_leaves_in_its_connection_is_gone_in_the_next_schedule() {
+    let database = database();
+    let connect = || {
+        let mut conn = PgConnection::establish(database.url())?;
+        diesel::sql_query("SET search_path = public, pg_temp")
+            .execute(&mut conn)
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok::<_, ConnectionError>(conn)
+    };
+    let setting = |conn: &mut PgConnection, name: &str| {
+        let setting = diesel::dsl::sql::<diesel::sql_types::Text>(&format!(
+            "SELECT current_setting('{name}')"
+        ));
+        setting.get_result::<String>(conn)
+    };
+    let seen = Mutex::new(Vec::new());
+    let exploration = Explorer::new(connect)
+        .setup(|conn| {
+            let settings = ["search_path", "role", "TimeZone", "statement_timeout"];
+            let settings = settings.map(|name| setting(conn, name).unwrap());
+            seen.lock().unwrap().push(settings);
+            diesel::sql_query("CREATE TEMPORARY TABLE left_behind ()").execute(conn)?;
+            diesel::sql_query("SET search_path = nowhere").execute(conn)?;
+            diesel::sql_query("SET statement_timeout = '1h'").execute(conn)?;
+            Ok(())
+        })
+        .session("first", deposit())
+        .session("second", deposit())
+        .invariant("the role is another one", |conn, _| {
+            diesel::sql_query("SET ROLE pg_monitor").execute(conn)?;
+            diesel::sql_query("SET TimeZone = 'Asia/Tokyo'").execute(conn)?;
+            Ok(true)
+        })
+        .explore()
+        .unwrap();
+    exploration.assert_passed();
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.len() > 2);
+    for settings in seen {
+        assert_eq!(settings, ["public, pg_temp", "none", "UTC", "0"]);
+    }
+}
+
+#[test]
+#[serial]
+fn a_teardown_that_waits_for_what_a_pool_has_kept_is_an_error_and_no_hang() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let manager = ConnectionManager::<PgConnection>::new(database.url());
+    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let error = explorer(&database)
+        .timeout(Duration::from_secs(2))
+        .call("ada", || {
+            diesel::sql_query("SELECT pg_advisory_lock(7)").execute(&mut pool.get().unwrap())
+        })
+        .teardown(|conn| {
+            diesel::sql_query("SELECT pg_advisory_lock(7)").execute(conn)?;
+            Ok(())
+        })
+        .explore()
+        .unwrap_err();
+    assert!(
+        matches!(&error, ExplorerError::Prepare { what, source }
+            if what == "teardown" && source.to_string().contains("lock timeout")),
+        "{error:?}"
+    );
 }
 
 #[test]

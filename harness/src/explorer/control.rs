@@ -1,0 +1,61 @@
+//! The connection for the setup, the invariants and the teardown.
+
+use std::time::Duration;
+
+use diesel::connection::LoadConnection;
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::sql_types::{Bool, Text};
+use diesel::{QueryResult, RunQueryDsl};
+
+use crate::sessions::LET_GO;
+
+pub(super) struct Control<C> {
+    pub(super) conn: C,
+    /// Makes it what it was.
+    reset: String,
+}
+
+impl<C: LoadConnection<Backend = Pg>> Control<C> {
+    /// Takes note of how the connection is. It waits for a lock so long at most, if it had no limit.
+    pub(super) fn new(mut conn: C, limit: Duration) -> QueryResult<Self> {
+        // A limit of nothing is none.
+        let limit = limit.as_millis().clamp(1, i32::MAX as u128);
+        conn.batch_execute(&format!(
+            "SELECT pg_catalog.set_config('lock_timeout', '{limit}', false) \
+             WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0'"
+        ))?;
+        let settings = sql::<Text>(
+            "SELECT pg_catalog.format('pg_catalog.set_config(%L, %L, false)', s.name, s.setting) \
+             FROM ROWS FROM (pg_catalog.pg_show_all_settings()) AS s \
+             WHERE s.source OPERATOR(pg_catalog.=) 'session' \
+             UNION ALL SELECT pg_catalog.format('pg_catalog.set_config(%L, %L, false)', \
+             'role', pg_catalog.current_setting('role'))",
+        );
+        let settings: Vec<String> = settings.load(&mut conn)?;
+        let has_temporary = sql::<Bool>(
+            "SELECT pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
+        );
+        let discard = match has_temporary.get_result(&mut conn)? {
+            true => "",
+            false => "DISCARD TEMP; ",
+        };
+        let reset = format!(
+            "ROLLBACK; RESET ROLE; RESET ALL; {discard}\
+             SELECT pg_catalog.pg_advisory_unlock_all(), {}",
+            settings.join(", ")
+        );
+        Ok(Self { conn, reset })
+    }
+
+    /// Makes it what it was when it was opened.
+    pub(super) fn reset(&mut self) {
+        // On a connection that is lost there is nothing to reset; what follows says so.
+        let _ = self.conn.batch_execute(&self.reset);
+    }
+
+    /// What it has left open or locked is in nobody's way.
+    pub(super) fn let_go(&mut self) {
+        let _ = self.conn.batch_execute(LET_GO);
+    }
+}

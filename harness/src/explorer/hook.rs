@@ -1,0 +1,49 @@
+//! What the connections of sessions tell, on the thread that uses them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel::connection::{Instrumentation, InstrumentationEvent};
+
+use super::footprint::Statement;
+use super::gate;
+
+/// How many connections are being opened, on whichever thread.
+static CONNECTING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a connection is being opened, for which a session's thread may wait.
+pub(super) fn is_connecting() -> bool {
+    CONNECTING.load(Ordering::Relaxed) > 0
+}
+
+/// The instrumentation of the connections that sessions use: it passes every event on.
+pub(super) struct Hook<I>(pub(super) Option<I>);
+
+impl<I: Instrumentation> Instrumentation for Hook<I> {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        match &event {
+            InstrumentationEvent::StartEstablishConnection { .. } => {
+                CONNECTING.fetch_add(1, Ordering::Relaxed);
+            }
+            InstrumentationEvent::FinishEstablishConnection { .. } => {
+                CONNECTING.fetch_sub(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        if let Some(gate) = gate::current() {
+            match &event {
+                InstrumentationEvent::StartQuery { query, .. } => {
+                    let statement = Statement::parse(&query.to_string());
+                    match statement.is_housekeeping() {
+                        true => gate.keep_house(),
+                        false => gate.arrive_at(statement),
+                    }
+                }
+                InstrumentationEvent::FinishQuery { error, .. } => gate.finish(*error),
+                _ => {}
+            }
+        }
+        if let Some(application) = &mut self.0 {
+            application.on_connection_event(event);
+        }
+    }
+}
