@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
-use std::thread::Scope;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use diesel::connection::LoadConnection;
@@ -39,6 +39,9 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     pub(super) limit: Duration,
 }
 
+/// What the connection for the setup and the invariants is called.
+const SETUP: &str = "setup and invariants";
+
 /// How often a schedule is run again in which a deadlock was found late.
 const ATTEMPTS: usize = 5;
 
@@ -59,21 +62,32 @@ where
                 source,
             })
         };
-        let control = connect_as("setup and invariants")?;
-        let control = Control::new(control, program.timeout).map_err(|error| {
-            let source = error.into();
-            let session = "setup and invariants".to_owned();
-            SessionError::Connect { session, source }
-        })?;
-        let mut scout = connect_as("scout")?;
-        // What it asks is not worth waiting for.
-        let patience = scout.batch_execute("SET lock_timeout = '200ms'");
-        patience.map_err(SessionError::Observe)?;
-        let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
-        let mut workers = Vec::new();
-        for session in &program.sessions {
-            workers.push(Worker::open(scope, &execution, session, connect)?);
-        }
+        // Connecting is much of what a short exploration takes.
+        let (apart, sessions) = thread::scope(|scope_of_both| {
+            let apart = scope_of_both.spawn(|| {
+                let control = connect_as(SETUP)?;
+                let control = Control::new(control, program.timeout).map_err(|error| {
+                    let (session, source) = (SETUP.to_owned(), error.into());
+                    SessionError::Connect { session, source }
+                })?;
+                let mut scout = connect_as("scout")?;
+                // What it asks is not worth waiting for.
+                let patience = scout.batch_execute("SET lock_timeout = '200ms'");
+                patience.map_err(SessionError::Observe)?;
+                Ok::<_, SessionError>((control, scout))
+            });
+            let sessions = || {
+                let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
+                let workers = (program.sessions.iter())
+                    .map(|session| Worker::open(scope, &execution, session, connect))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok::<_, SessionError>((execution, workers))
+            };
+            let sessions = sessions();
+            (apart.join(), sessions)
+        });
+        let (control, scout) = apart.unwrap_or_else(|payload| panic::resume_unwind(payload))?;
+        let (execution, workers) = sessions?;
         Ok(Self {
             program,
             connect,
