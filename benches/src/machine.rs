@@ -4,10 +4,25 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use crate::server::Server;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// Has this thread, and what it starts, run on the first of its processors, and gives all of them.
+pub(crate) fn on_one_processor() -> nix::Result<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0))?;
+    let mut one = CpuSet::new();
+    let first = (0..CpuSet::count()).find(|&nth| before.is_set(nth) == Ok(true));
+    one.set(first.unwrap_or(0))?;
+    on_processors(&one)?;
+    Ok(before)
+}
+
+pub(crate) fn on_processors(processors: &CpuSet) -> nix::Result<()> {
+    sched_setaffinity(Pid::from_raw(0), processors)
+}
 
 /// A paragraph of Markdown.
-pub(crate) fn describe(server: &Server) -> String {
+pub(crate) fn describe(postgresql: &str) -> String {
     let processor = fs::read_to_string("/proc/cpuinfo").ok().and_then(|info| {
         let line = info.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
@@ -19,9 +34,7 @@ pub(crate) fn describe(server: &Server) -> String {
         "{}. {cores} cores, {}. PostgreSQL {}, {}, on {}; load when it ended {}.",
         said_by("date", &["-u", "+%Y-%m-%d"]),
         processor.unwrap_or("of an unknown kind".to_owned()),
-        server
-            .version()
-            .unwrap_or("of an unknown version".to_owned()),
+        postgresql,
         said_by("rustc", &["--version"]),
         said_by("uname", &["-sr"]),
         load.unwrap_or("unknown".to_owned()),

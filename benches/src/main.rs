@@ -30,19 +30,30 @@ use server::Server;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let wanted: Vec<String> = env::args().skip(1).collect();
-    let server = Server::start()?;
     let mut report = Report::default();
-    for (title, measure) in sections::ALL {
-        if wanted.is_empty() || wanted.iter().any(|part| title.contains(part.as_str())) {
-            eprintln!("{title} …");
-            let tables = measure(&server)?;
-            tables.iter().for_each(|table| eprintln!("{table}"));
-            report.add(title, tables);
+    let mut version = String::new();
+    for one in [true, false] {
+        // The server and everything else that is started from here on inherit it.
+        let before = one.then(machine::on_one_processor).transpose()?;
+        let server = Server::start()?;
+        version = server.version()?;
+        for section in sections::ALL {
+            let title = section.title;
+            let is_wanted = wanted.is_empty() || wanted.iter().any(|part| title.contains(part));
+            if section.on_one_processor == one && is_wanted {
+                eprintln!("{title} …");
+                let tables = (section.measure)(&server)?;
+                tables.iter().for_each(|table| eprintln!("{table}"));
+                report.add(section, tables);
+            }
+        }
+        if let Some(processors) = before {
+            machine::on_processors(&processors)?;
         }
     }
     if wanted.is_empty() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
-        report.write(&docs, &machine::describe(&server))?;
+        report.write(&docs, &machine::describe(&version))?;
     }
     Ok(())
 }

@@ -52,7 +52,8 @@ pub(crate) fn python(
     let output = run("1");
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        return Err(said.lines().last().unwrap_or("it failed").into());
+        let last = said.lines().last().unwrap_or("it failed");
+        return Err(last.split(". ").next().unwrap_or(last).into());
     }
     Ok(Box::new(move |times| number(&run(&times.to_string()))))
 }

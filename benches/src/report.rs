@@ -6,15 +6,16 @@ use std::path::Path;
 
 use crate::chart;
 use crate::compare::{Figures, Table, time};
+use crate::sections::Section;
 
 #[derive(Default)]
 pub(crate) struct Report {
-    sections: Vec<(&'static str, Vec<Table>)>,
+    sections: Vec<(&'static Section, Vec<Table>)>,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, title: &'static str, tables: Vec<Table>) {
-        self.sections.push((title, tables));
+    pub(crate) fn add(&mut self, section: &'static Section, tables: Vec<Table>) {
+        self.sections.push((section, tables));
     }
 
     /// Writes `benchmarks.md` into the folder, and the charts into `benchmarks`.
@@ -30,8 +31,12 @@ impl Report {
              run, those of a table in turns. Medians; in brackets what half of the rounds were between. \
              Ratios are to the first line. A round trip is an answer of the server.\n\n{machine}\n"
         );
-        for (title, tables) in &self.sections {
+        for (section, tables) in &self.sections {
+            let title = section.title;
             page.push_str(&format!("\n## {}\n", capitalized(title)));
+            if section.on_one_processor {
+                page.push_str("\nOn one processor.\n");
+            }
             for (nth, table) in tables.iter().enumerate() {
                 let chart = format!("{}-{}.svg", title.replace(' ', "-"), nth + 1);
                 page.push_str(&format!("\n**{}**\n", table.title));

@@ -8,7 +8,10 @@ use crate::compare::{Figures, Measured, Table};
 use crate::server::Server;
 
 /// How often the lock is handed over, by all waiters together, in one round.
-const TIMES: usize = 256;
+const TIMES: usize = 128;
+
+/// How long each has it, so that the others wait by then.
+const HOLD: Duration = Duration::from_millis(2);
 
 const ROUNDS: usize = 7;
 
@@ -66,23 +69,26 @@ fn hand_over(holders: Vec<Holder>, times: usize) -> Vec<f64> {
     let granted = Condvar::new();
     thread::scope(|scope| {
         for (who, mut holder) in holders.into_iter().enumerate() {
-            let (turns, granted) = (&turns, &granted);
+            let (state, granted) = (&turns, &granted);
             scope.spawn(move || {
                 loop {
                     holder(&mut || {
                         let now = Instant::now();
-                        let mut turns = turns.lock().expect("no panic");
+                        let mut turns = state.lock().expect("no panic");
                         if let Some((_, when)) = turns.released {
                             turns.taken.push((now - when).as_nanos() as f64);
                         }
-                        granted.notify_all();
+                        drop(turns);
+                        thread::sleep(HOLD);
+                        let mut turns = state.lock().expect("no panic");
                         turns.released = Some((who, Instant::now()));
+                        granted.notify_all();
                     });
                     let is_next = |turns: &mut Turns| {
                         let is_mine = turns.released.is_some_and(|(last, _)| last == who);
                         is_mine && turns.taken.len() < times
                     };
-                    let turns = turns.lock().expect("no panic");
+                    let turns = state.lock().expect("no panic");
                     let turns = granted.wait_while(turns, is_next).expect("no panic");
                     if turns.taken.len() >= times {
                         return;

@@ -71,8 +71,8 @@ where
                     SessionError::Connect { session, source }
                 })?;
                 let mut scout = connect_as("scout")?;
-                // What it asks is not worth waiting for.
-                let patience = scout.batch_execute("SET lock_timeout = '200ms'");
+                // What it asks is not worth waiting for, nor compiling, where the schema is large.
+                let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
                 patience.map_err(SessionError::Observe)?;
                 Ok::<_, SessionError>((control, scout))
             });
