@@ -139,10 +139,9 @@ pub enum LockError {
     },
     /// Other clients use the same server session as this connection, as through a pooler in
     /// transaction mode, and one of them has a lock there or has left one, or the connection has
-    /// moved to another session since its last lock, or the pooler has given itself away to
-    /// migrations. To the server all of them are one, so the
-    /// lock would keep nobody out. Nothing was taken: connect directly, or take a lock of the
-    /// transaction.
+    /// moved to another session since its last lock; or, for migrations, the pooler shows in the
+    /// names of prepared statements. To the server all of them are one, so the lock would keep nobody
+    /// out. Nothing was taken: connect directly, or take a lock of the transaction.
     #[error(
         "{lock} was not taken, because the connection shares its server session with other \
          clients, as through a pooler in transaction mode"

@@ -9,6 +9,11 @@ pub(crate) fn as_sql(table: &impl QueryFragment<Pg>) -> QueryResult<String> {
     Ok(builder.finish())
 }
 
+/// A name, as it is to be written in SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// The name in that, as PostgreSQL's errors have it: without quotes, and with the schema.
 pub(crate) fn unquoted(sql: &str) -> String {
     // A quote that belongs to a name is doubled.

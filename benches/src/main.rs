@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let before = one.then(machine::on_one_processor).transpose()?;
         let server = Server::start()?;
         version = server.version()?;
-        for section in sections::ALL {
+        for section in &sections::ALL {
             let title = section.title;
             let is_wanted = wanted.is_empty() || wanted.iter().any(|part| title.contains(part));
             if section.on_one_processor == one && is_wanted {

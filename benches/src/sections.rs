@@ -26,29 +26,35 @@ pub(crate) struct Section {
     pub(crate) measure: Measure,
 }
 
-macro_rules! sections {
-    ($($title:literal: $module:ident, $on_one_processor:literal;)*) => {
-        pub(crate) const ALL: &[Section] = &[$(Section {
-            title: $title,
-            on_one_processor: $on_one_processor,
-            measure: $module::measure,
-        }),*];
-    };
+const fn on_one(title: &'static str, measure: Measure) -> Section {
+    Section {
+        title,
+        on_one_processor: true,
+        measure,
+    }
 }
 
-sections! {
-    "advisory locks": locks, true;
-    "sets of advisory locks": sets, true;
-    "locks of a transaction": transactions, true;
-    "row locks": rows, true;
-    "pools": pool, true;
-    "looking at a busy server": observation, true;
-    "hand-over to a waiter": hand_over, false;
-    "two contenders": contention, false;
-    "isolation specs of PostgreSQL": specs, false;
-    "every order of ordinary code": explorer, false;
-    "instances that migrate": migrations, false;
-    "the command run": run, false;
+const fn on_all(title: &'static str, measure: Measure) -> Section {
+    Section {
+        title,
+        on_one_processor: false,
+        measure,
+    }
 }
+
+pub(crate) const ALL: [Section; 12] = [
+    on_one("advisory locks", locks::measure),
+    on_one("sets of advisory locks", sets::measure),
+    on_one("locks of a transaction", transactions::measure),
+    on_one("row locks", rows::measure),
+    on_one("pools", pool::measure),
+    on_one("looking at a busy server", observation::measure),
+    on_all("hand-over to a waiter", hand_over::measure),
+    on_all("two contenders", contention::measure),
+    on_all("isolation specs of PostgreSQL", specs::measure),
+    on_all("every order of ordinary code", explorer::measure),
+    on_all("instances that migrate", migrations::measure),
+    on_all("the command run", run::measure),
+];
 
 const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -85,7 +85,7 @@ fn parse(text: &str) -> Result<LockKey, String> {
 Examples:
   diesel_locks key nightly-report
   diesel_locks key --key sqlx:nightly-report
-  psql -c \"SELECT pg_try_advisory_lock($(diesel_locks key --quiet nightly-report))\"")]
+  psql -c \"SELECT pg_catalog.pg_try_advisory_lock($(diesel_locks key --quiet nightly-report))\"")]
 pub(crate) struct KeyArguments {
     #[command(flatten)]
     key: Key,
@@ -104,9 +104,9 @@ pub(crate) fn main(arguments: &KeyArguments) -> Result<ExitCode, Failure> {
     let (class, object, space) = in_pg_locks(key);
     let mut lines = format!(
         "key       {numbers}\n\
-         lock      SELECT pg_advisory_lock({numbers});\n\
-         unlock    SELECT pg_advisory_unlock({numbers});\n\
-         holders   SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = {class} \
+         lock      SELECT pg_catalog.pg_advisory_lock({numbers});\n\
+         unlock    SELECT pg_catalog.pg_advisory_unlock({numbers});\n\
+         holders   SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND classid = {class} \
          AND objid = {object} AND objsubid = {space} AND granted;\n"
     );
     if let (Some(name), None) = (&arguments.key.name, &arguments.key.key) {

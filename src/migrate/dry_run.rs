@@ -72,7 +72,8 @@ impl MigrationLock<'_> {
     /// a migration that would have to wait is [`Tried::Failed`]. The migration lock is taken
     /// meanwhile.
     ///
-    /// Seven round trips, and three for each migration, beside what it sends once or twice itself.
+    /// Beside what the migrations send: nineteen round trips, four for each migration, and six more for
+    /// one that is run a second time.
     ///
     /// ```
     /// use diesel::prelude::*;

@@ -1,5 +1,6 @@
 use std::panic::{self, AssertUnwindSafe};
 
+use diesel::QueryResult;
 use diesel::connection::{LoadConnection, TransactionManager};
 use diesel::pg::Pg;
 use diesel::result::Error;
@@ -57,24 +58,21 @@ impl<C: LoadConnection<Backend = Pg>> Held<'_, C> {
     where
         E: From<Error> + From<LockError>,
     {
-        self.transaction_with("", work)
+        self.transaction_begun_by(C::TransactionManager::begin_transaction, work)
     }
 
-    /// Runs the statement `first` before anything else, unless it is empty.
-    pub(super) fn transaction_with<T, E>(
+    /// The same in a transaction that `begin` begins.
+    pub(super) fn transaction_begun_by<T, E>(
         &mut self,
-        first: &str,
+        begin: impl FnOnce(&mut C) -> QueryResult<()>,
         work: impl FnOnce(&mut C) -> Result<T, E>,
     ) -> Result<T, E>
     where
         E: From<Error> + From<LockError>,
     {
         let depth = transaction::depth(self.conn())?;
-        C::TransactionManager::begin_transaction(self.conn())?;
+        begin(self.conn())?;
         let done = panic::catch_unwind(AssertUnwindSafe(|| {
-            if !first.is_empty() {
-                self.conn().batch_execute(first)?;
-            }
             self.verify()?;
             work(self.conn())
         }));

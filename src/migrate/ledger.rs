@@ -9,13 +9,12 @@ use diesel::sql_types::{Array, Bool, Nullable, Oid, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::index::Index;
+use super::words::LONGEST;
 use crate::key::sha256_start;
+use crate::sql::quoted;
 
 /// Diesel's own table.
 pub(super) const DIESEL: &str = "__diesel_schema_migrations";
-
-/// The longest name that PostgreSQL has, in bytes.
-const LONGEST: usize = 63;
 
 /// Where a session is, and as whom.
 #[derive(Debug, Queryable)]
@@ -235,8 +234,4 @@ fn exists<C: LoadConnection<Backend = Pg>>(conn: &mut C, table: &str) -> QueryRe
 fn digest(names: &[&str]) -> String {
     let start = sha256_start(&names.join("\0"));
     format!("{:016x}", u64::from_be_bytes(start))
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

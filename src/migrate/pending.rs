@@ -45,3 +45,7 @@ where
         })
         .collect()
 }
+
+pub(super) fn by_reference(migrations: &[Box<dyn Migration<Pg>>]) -> Vec<&dyn Migration<Pg>> {
+    migrations.iter().map(|migration| &**migration).collect()
+}

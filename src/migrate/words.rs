@@ -28,7 +28,7 @@ pub(super) fn mention<'t>(texts: impl IntoIterator<Item = &'t str>, name: &str) 
 }
 
 /// The longest name that PostgreSQL has, in bytes.
-const LONGEST: usize = 63;
+pub(super) const LONGEST: usize = 63;
 
 /// As many bytes as a letter has at most.
 const LETTER: usize = 4;

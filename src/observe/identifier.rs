@@ -1,3 +1,5 @@
+use crate::sql;
+
 /// A name of a relation, with its schema perhaps, in a form that `to_regclass` can read whatever
 /// its letters are; `None` where it is no such name, which would be an error there.
 pub(super) fn quoted(name: &str) -> Option<String> {
@@ -23,7 +25,7 @@ pub(super) fn quoted(name: &str) -> Option<String> {
         if part.is_empty() || part.contains('\0') {
             return None;
         }
-        parts.push(in_quotes(&part));
+        parts.push(sql::quoted(&part));
         match rest.next() {
             None if parts.len() <= 2 => return Some(parts.join(".")),
             Some('.') => {}
@@ -35,12 +37,9 @@ pub(super) fn quoted(name: &str) -> Option<String> {
 /// What a name without quotes may be in that form: a table's, or a schema's and a table's.
 pub(super) fn readings(name: &str) -> impl Iterator<Item = String> {
     let split = name.split_once('.');
-    let split = split.map(|(schema, table)| format!("{}.{}", in_quotes(schema), in_quotes(table)));
-    [Some(in_quotes(name)), split].into_iter().flatten()
-}
-
-fn in_quotes(part: &str) -> String {
-    format!("\"{}\"", part.replace('"', "\"\""))
+    let split =
+        split.map(|(schema, table)| format!("{}.{}", sql::quoted(schema), sql::quoted(table)));
+    [Some(sql::quoted(name)), split].into_iter().flatten()
 }
 
 #[cfg(test)]

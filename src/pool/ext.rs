@@ -203,8 +203,9 @@ pub trait PoolLockExt: Sealed {
     /// who is in the way; and again after each further `after` (feature `watch`).
     ///
     /// [`OnWaitExt::on_wait`](crate::OnWaitExt::on_wait) with both connections from the pool. The
-    /// second one is borrowed for each look only, and where all are lent, the look is left out. The
-    /// connection may stay in a guard: `Ok(OwnedAdvisoryLockGuard::acquire(conn, …)?)`.
+    /// second one is borrowed for each look only, and where all are lent, the look is left out. One
+    /// round trip beside those of `work` and of the pool itself, and one for each look. The connection
+    /// may stay in a guard: `Ok(OwnedAdvisoryLockGuard::acquire(conn, …)?)`.
     ///
     /// ```
     /// use std::time::Duration;

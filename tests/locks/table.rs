@@ -195,8 +195,8 @@ fn a_timeout_counts_for_all_tables_together() {
             });
             (late, begun.elapsed())
         });
-        eventually(|| waits_for_a_table(&database, pid));
-        thread::sleep((TIMEOUT * 3 / 4).saturating_sub(begun.elapsed()));
+        let is_late = || begun.elapsed() >= TIMEOUT * 3 / 4;
+        eventually(|| waits_for_a_table(&database, pid) && is_late());
         first.batch_execute("ROLLBACK").unwrap();
         let (late, elapsed) = waiting.join().unwrap();
         assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");

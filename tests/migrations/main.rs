@@ -18,4 +18,5 @@ mod lock;
 mod priority;
 mod processes;
 mod remains;
+mod round_trips;
 mod traffic;

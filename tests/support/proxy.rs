@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,8 +42,12 @@ struct Shared {
 
 impl Proxy {
     pub(crate) fn before(server: &TempPostgres) -> Self {
-        let directory = server.directory().with_extension("proxy");
+        // The server takes it with it, also if this process is killed.
+        let directory = server.directory().join("proxy");
         std::fs::create_dir(&directory).unwrap();
+        // As root, the server is another user.
+        let owner = std::fs::metadata(server.directory()).unwrap();
+        chown(&directory, Some(owner.uid()), Some(owner.gid())).unwrap();
         let listener = UnixListener::bind(socket_in(&directory)).unwrap();
         let shared = Arc::<Shared>::default();
         let (theirs, server) = (Arc::clone(&shared), socket_in(server.directory()));
@@ -79,12 +84,6 @@ impl Proxy {
         if !wires.is_empty() {
             wires[nth % wires.len()].cut(cut);
         }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.directory).unwrap();
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn measure(_: &Server) -> Result<Vec<Table>, Box<dyn Error>> {
         21,
         3,
     )
-    .way("SELECT * FROM pg_locks, by psql's rules", |url| {
+    .way("SELECT * FROM pg_locks, unread", |url| {
         let mut conn = PgConnection::establish(url)?;
         Ok(by_calls(move || {
             conn.batch_execute("SELECT * FROM pg_locks")

@@ -9,10 +9,10 @@ pub(super) fn measure(server: &Server) -> Result<Vec<Table>, Box<dyn Error>> {
     let comparison = Comparison::new("Guarding the command true", 21, 5)
         .way("true alone", |_| Ok(by_commands("true", vec![])))
         .way("flock FILE true", |_| {
-            let file = std::env::temp_dir().join("diesel_locks_benches.lock");
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/benches.lock");
             Ok(by_commands(
                 "flock",
-                vec![file.display().to_string(), "true".to_owned()],
+                vec![file.to_owned(), "true".to_owned()],
             ))
         })
         .way("psql -c 'SELECT 1'", |url| {

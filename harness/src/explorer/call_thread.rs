@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::gate::{self, Gate};
+use super::gate::{Gate, shared};
 
 /// A thread that code starts which an [`Explorer`](crate::Explorer) calls: what it sends are steps
 /// of the session that has started it.
@@ -51,7 +51,7 @@ pub struct CallThread(Option<Arc<Gate>>);
 impl CallThread {
     /// A thread of the session whose thread this is.
     pub fn new() -> Self {
-        let gate = gate::current();
+        let gate = shared::current();
         if let Some(gate) = &gate {
             gate.expect_thread();
         }
@@ -61,7 +61,7 @@ impl CallThread {
     /// Does this as the session's, on this thread.
     pub fn run<T>(self, work: impl FnOnce() -> T) -> T {
         match &self.0 {
-            Some(gate) => gate::within(gate, work),
+            Some(gate) => shared::within(gate, work),
             None => work(),
         }
     }

@@ -1,10 +1,13 @@
+mod look;
+mod node;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::footprint::Footprint;
-use super::model::{Actor, Knowledge, Known, State, Way};
+use self::node::Node;
+use super::model::{Actor, Knowledge};
 use super::ran::{Ran, Record, lock};
 use super::report::{Exploration, Run};
 use super::schedule::Schedule;
@@ -62,59 +65,12 @@ struct Left {
     records: Vec<(Record, usize)>,
 }
 
-/// A state of the program, and how it was come to. What comes first is looked at first.
-#[derive(Debug, Clone)]
-struct Node {
-    preemptions: usize,
-    order: Vec<Actor>,
-    state: State,
-    sleeping: Vec<Actor>,
-    /// How often a run was to find out more.
-    tries: usize,
-}
-
 impl Left {
     fn counts(&self) -> Counts {
         Counts {
             ended: self.ran.len(),
             failures: self.failures.len(),
         }
-    }
-}
-
-impl Node {
-    fn root(sessions: usize, is_exhaustive: bool) -> Self {
-        Self {
-            preemptions: 0,
-            order: Vec::new(),
-            state: State::new(sessions, is_exhaustive),
-            sleeping: Vec::new(),
-            tries: 0,
-        }
-    }
-
-    fn rank(&self) -> (usize, &[Actor]) {
-        (self.preemptions, &self.order)
-    }
-}
-
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-
-impl Eq for Node {}
-
-impl PartialOrd for Node {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Node {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
     }
 }
 
@@ -204,113 +160,6 @@ impl<'f> Frontier<'f> {
             let waited = self.changed.wait(left);
             left = waited.unwrap_or_else(PoisonError::into_inner);
         }
-    }
-
-    /// Looks for a schedule that was not run and is not the same as one that was.
-    fn look(&self, left: &mut Left) -> Option<Task> {
-        if let Some(seed) = self.bounds.seed {
-            // Another one for each number, so that it does not matter which worker runs it.
-            let schedule = Schedule::random(seed, left.begun);
-            let node = None;
-            return Some(Task { schedule, node });
-        }
-        let knowledge = lock(self.knowledge);
-        while let Some(Reverse(node)) = left.nodes.pop() {
-            let mut order = node.order.clone();
-            match knowledge.ways(&node.state, self.sessions) {
-                Known::Ways(ways) if !ways.is_empty() => match self.branch(left, &node, &ways) {
-                    None => continue,
-                    Some(actor) => order.push(actor),
-                },
-                // All have ended.
-                Known::Ways(_) if knowledge.end(&node.state).is_some() => continue,
-                Known::Ways(_) | Known::Nothing => {}
-            }
-            if node.tries > self.sessions * 2 {
-                // It does not lead there again.
-                left.cut = true;
-                continue;
-            }
-            let schedule = Schedule::from_start(order);
-            let node = Some(Node {
-                tries: node.tries + 1,
-                ..node
-            });
-            return Some(Task { schedule, node });
-        }
-        None
-    }
-
-    /// Adds the ways in which a state can go on, but those that are the same as others; or says of
-    /// which session it has to be found out first what happens when it goes on.
-    fn branch(&self, left: &mut Left, node: &Node, ways: &[Way]) -> Option<Actor> {
-        let last = node.order.last().map(|(session, _)| *session);
-        let could_go_on = |session| ways.iter().any(|way| way.actor == (session, 0));
-        let preempts = |way: &Way| {
-            let is_other = |last| last != way.actor.0 && could_go_on(last);
-            // A crash is rarer than that another one goes on.
-            usize::from(last.is_some_and(is_other)) + usize::from(way.actor.1 > 0)
-        };
-        // Who goes on without a preemption is looked at first.
-        let mut ordered: Vec<&Way> = ways.iter().collect();
-        ordered.sort_by_key(|way| (way.actor.1 > 0, Some(way.actor.0) != last, way.actor));
-        let (mut known, mut is_cut) = (Vec::new(), false);
-        for way in ordered {
-            let sleeps = node.sleeping.contains(&way.actor);
-            if !sleeps && node.preemptions + preempts(way) > self.bounds.preemptions {
-                is_cut = true;
-                continue;
-            }
-            let Some(effect) = &way.effect else {
-                return Some(way.actor);
-            };
-            let footprint = node.state.footprint(&way.coming, effect);
-            known.push((way, effect, footprint, sleeps));
-        }
-        left.cut |= is_cut;
-        let mut sleeping: Vec<(Actor, &Footprint)> = (known.iter())
-            .filter(|(.., sleeps)| *sleeps)
-            .map(|(way, _, footprint, _)| (way.actor, footprint))
-            .collect();
-        for (way, effect, footprint, _) in known.iter().filter(|(.., sleeps)| !sleeps) {
-            let mut state = node.state.clone();
-            state.take(&way.coming, effect);
-            let still = sleeping
-                .iter()
-                .filter(|(actor, other)| actor.0 != way.actor.0 && !other.depends(footprint));
-            let mut order = node.order.clone();
-            order.push(way.actor);
-            left.nodes.push(Reverse(Node {
-                preemptions: node.preemptions + preempts(way),
-                order,
-                state,
-                sleeping: still.map(|(actor, _)| *actor).collect(),
-                tries: 0,
-            }));
-            sleeping.push((way.actor, footprint));
-        }
-        None
-    }
-
-    /// Whether a serial order is the same as one that was run.
-    fn is_known(&self, order: &[usize]) -> bool {
-        let knowledge = lock(self.knowledge);
-        let mut state = State::new(self.sessions, knowledge.is_exhaustive);
-        for &session in order {
-            loop {
-                let Known::Ways(ways) = knowledge.ways(&state, self.sessions) else {
-                    return false;
-                };
-                let Some(way) = ways.into_iter().find(|way| way.actor == (session, 0)) else {
-                    break;
-                };
-                let Some(effect) = &way.effect else {
-                    return false;
-                };
-                state.take(&way.coming, effect);
-            }
-        }
-        knowledge.end(&state).is_some()
     }
 
     /// Takes note of a run.

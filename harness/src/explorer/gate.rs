@@ -1,25 +1,29 @@
 //! Where a session's thread is held until it is its turn.
 
-use std::cell::RefCell;
+mod crash;
+mod ending;
+mod error;
+pub(super) mod shared;
+mod threads;
+
 use std::collections::HashMap;
 use std::panic;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use diesel_locks::{Condition, condition};
 
+use self::crash::Crash;
+pub(super) use self::crash::is_crash;
+use self::error::copy;
+use self::threads::Threads;
 use super::end::End;
 use super::footprint::{Kind, Statement};
 use super::model::Next;
-use super::threads::Threads;
 use crate::sessions::Execution;
 use crate::transcript::What;
-
-thread_local! {
-    static CURRENT: RefCell<Option<Arc<Gate>>> = const { RefCell::new(None) };
-}
 
 /// The gate of a session: its threads stop here before each step.
 pub(super) struct Gate {
@@ -73,9 +77,6 @@ enum At {
     Ended(Option<End>),
 }
 
-/// What a session's thread panics with to end.
-struct Crash;
-
 impl Gate {
     pub(super) fn new(session: usize, execution: &Arc<Execution>, holds_statements: bool) -> Self {
         Self {
@@ -117,44 +118,6 @@ impl Gate {
     pub(super) fn is_outside(&self) -> bool {
         let inner = self.inner();
         matches!(inner.at, At::Going) && !inner.in_query
-    }
-
-    /// Whether other threads than the one that stands here may do something.
-    pub(super) fn is_shared(&self) -> bool {
-        let inner = self.inner();
-        !matches!(inner.at, At::Ended(_)) && inner.threads.has_others()
-    }
-
-    /// Whether the threads sleep that are not before a statement, as far as the operating system
-    /// tells.
-    pub(super) fn is_asleep(&self) -> bool {
-        let inner = self.inner();
-        !inner.keeps_house && inner.threads.are_asleep(inner.sender)
-    }
-
-    /// Whether two threads have come to statements at once.
-    pub(super) fn is_overlapping(&self) -> bool {
-        self.inner().is_overlapping
-    }
-
-    /// A thread is to be started that does a part of what the session does.
-    pub(super) fn expect_thread(&self) {
-        self.inner().threads.expect();
-    }
-
-    /// It has been started, or will not be.
-    pub(super) fn expect_no_thread(&self) {
-        self.inner().threads.forget();
-        self.changed.notify_all();
-    }
-
-    /// Waits until the threads have ended that the session has started.
-    pub(super) fn await_threads(&self) {
-        let mut inner = self.inner();
-        while inner.threads.has_others() && !inner.is_over {
-            let waited = self.changed.wait(inner);
-            inner = waited.unwrap_or_else(PoisonError::into_inner);
-        }
     }
 
     pub(super) fn take_end(&self) -> Option<End> {
@@ -207,54 +170,6 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Has the threads end for good, as soon as they come to a step.
-    pub(super) fn stop(&self) {
-        let mut inner = self.inner();
-        inner.is_over = true;
-        inner.is_to_crash = true;
-        drop(inner);
-        self.changed.notify_all();
-    }
-
-    /// Has the thread end instead of doing its next step, and the execution told when it has.
-    pub(super) fn crash_now(&self) {
-        let mut inner = self.inner();
-        inner.at = At::Going;
-        inner.in_step = true;
-        inner.is_to_crash = true;
-        drop(inner);
-        self.changed.notify_all();
-    }
-
-    /// The session that was ended begins again, unless all is over. Says whether it does.
-    pub(super) fn revive(&self) -> bool {
-        let mut inner = self.inner();
-        if !inner.is_over {
-            inner.is_to_crash = false;
-            inner.is_to_crash_after = false;
-            inner.is_again = true;
-            inner.is_open = false;
-            inner.last_error = None;
-        }
-        !inner.is_over
-    }
-
-    /// Whether the session was ended before, and has begun again.
-    pub(super) fn is_again(&self) -> bool {
-        self.inner().is_again
-    }
-
-    /// Whether the session was ended.
-    pub(super) fn is_crashing(&self) -> bool {
-        self.inner().is_to_crash
-    }
-
-    /// Lets the thread do its next step, and end when that was answered.
-    pub(super) fn crash_after(&self) {
-        self.inner().is_to_crash_after = true;
-        self.release();
-    }
-
     /// The thread has come to a step of the test's own.
     pub(super) fn arrive(&self, label: &str) {
         self.park(Next::new(label, None));
@@ -302,17 +217,6 @@ impl Gate {
     /// The thread sends something that is no step.
     pub(super) fn keep_house(&self) {
         self.inner().keeps_house = true;
-    }
-
-    /// Another thread is before a statement: which of them is first, nobody has said.
-    fn refuse(&self, mut inner: MutexGuard<'_, Inner>) {
-        inner.is_overlapping = true;
-        while !inner.is_to_crash {
-            let waited = self.changed.wait(inner);
-            inner = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(inner);
-        panic::resume_unwind(Box::new(Crash));
     }
 
     fn park(&self, next: Next) {
@@ -391,54 +295,6 @@ impl Gate {
     }
 }
 
-/// Runs something as the session's, on this thread.
-pub(super) fn within<T>(gate: &Arc<Gate>, work: impl FnOnce() -> T) -> T {
-    struct Leave<'g>(&'g Gate, Option<Arc<Gate>>);
-    impl Drop for Leave<'_> {
-        fn drop(&mut self) {
-            let before = self.1.take();
-            CURRENT.with_borrow_mut(|current| *current = before);
-            self.0.inner().threads.leave();
-            self.0.changed.notify_all();
-        }
-    }
-    gate.inner().threads.enter();
-    let before = CURRENT.with_borrow_mut(|current| current.replace(Arc::clone(gate)));
-    let _leave = Leave(gate, before);
-    work()
-}
-
-/// The session whose thread this is.
-pub(super) fn current() -> Option<Arc<Gate>> {
-    CURRENT.with_borrow(Option::clone)
-}
-
-/// Whether a panic is the end of a session that was to end.
-pub(super) fn is_crash(payload: &(dyn std::any::Any + Send)) -> bool {
-    payload.is::<Crash>()
-}
-
 fn what(error: Option<&DieselError>) -> What {
     error.map_or(What::Done, |error| What::Failed(error.to_string()))
-}
-
-/// What can be kept of an error that is only lent.
-fn copy(error: &DieselError) -> DieselError {
-    match error {
-        DieselError::DatabaseError(kind, information) => {
-            let kind = match kind {
-                DatabaseErrorKind::UniqueViolation => DatabaseErrorKind::UniqueViolation,
-                DatabaseErrorKind::ForeignKeyViolation => DatabaseErrorKind::ForeignKeyViolation,
-                DatabaseErrorKind::SerializationFailure => DatabaseErrorKind::SerializationFailure,
-                DatabaseErrorKind::NotNullViolation => DatabaseErrorKind::NotNullViolation,
-                DatabaseErrorKind::CheckViolation => DatabaseErrorKind::CheckViolation,
-                DatabaseErrorKind::ClosedConnection => DatabaseErrorKind::ClosedConnection,
-                _ => DatabaseErrorKind::Unknown,
-            };
-            DieselError::DatabaseError(kind, Box::new(information.message().to_owned()))
-        }
-        other => {
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(other.to_string()))
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 
 use super::footprint::Statement;
-use super::gate;
+use super::gate::shared;
 
 /// How many connections are being opened, on whichever thread.
 static CONNECTING: AtomicUsize = AtomicUsize::new(0);
@@ -29,7 +29,7 @@ impl<I: Instrumentation> Instrumentation for Hook<I> {
             }
             _ => {}
         }
-        if let Some(gate) = gate::current() {
+        if let Some(gate) = shared::current() {
             match &event {
                 InstrumentationEvent::StartQuery { query, .. } => {
                     let statement = Statement::parse(&query.to_string());

@@ -10,9 +10,9 @@ use super::ends::Ending;
 use super::error::ExplorerError;
 use super::explain::explain;
 use super::model::Knowledge;
+use super::problem::Problem;
 use super::program::Program;
 use super::ran::{Ran, lock};
-use super::report::Problem;
 use super::runner::Runner;
 use super::schedule::Schedule;
 

@@ -9,7 +9,7 @@ use diesel_locks::LockError;
 
 use super::error::ExplorerError;
 use super::model::{Actor, CRASH, UNANSWERED};
-use super::report::SessionEnd;
+use super::problem::SessionEnd;
 use super::session::SessionBody;
 use super::steps::StepResult;
 

@@ -12,9 +12,9 @@ use super::end::End;
 use super::ends;
 use super::error::ExplorerError;
 use super::model::Knowledge;
+use super::problem::{Problem, SessionEnd};
 use super::program::{Connect, Prepare, Program};
 use super::ran::{Ran, lock};
-use super::report::{Problem, SessionEnd};
 use super::run::Steering;
 use super::schedule::Schedule;
 use super::session::SessionKind;
@@ -39,9 +39,6 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     pub(super) limit: Duration,
 }
 
-/// What the connection for the setup and the invariants is called.
-const SETUP: &str = "setup and invariants";
-
 /// How often a schedule is run again in which a deadlock was found late.
 const ATTEMPTS: usize = 5;
 
@@ -56,36 +53,14 @@ where
         scope: &'s Scope<'s, 'env>,
         knowledge: &'r Mutex<Knowledge>,
     ) -> Result<Self, ExplorerError> {
-        let connect_as = |session: &str| {
-            connect().map_err(|source| SessionError::Connect {
-                session: session.to_owned(),
-                source,
-            })
-        };
         // Connecting is much of what a short exploration takes.
-        let (apart, sessions) = thread::scope(|scope_of_both| {
-            let apart = scope_of_both.spawn(|| {
-                let control = connect_as(SETUP)?;
-                let control = Control::new(control, program.timeout).map_err(|error| {
-                    let (session, source) = (SETUP.to_owned(), error.into());
-                    SessionError::Connect { session, source }
-                })?;
-                let mut scout = connect_as("scout")?;
-                // What it asks is not worth waiting for, nor compiling, where the schema is large.
-                let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
-                patience.map_err(SessionError::Observe)?;
-                Ok::<_, SessionError>((control, scout))
-            });
-            let sessions = || {
-                let execution = Arc::new(Execution::with_names(connect_as("observer")?)?);
-                let workers = (program.sessions.iter())
-                    .map(|session| Worker::open(scope, &execution, session, connect))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok::<_, SessionError>((execution, workers))
-            };
-            let sessions = sessions();
-            (apart.join(), sessions)
-        });
+        let (apart, sessions) = thread::scope(|beside| {
+            let apart = thread::Builder::new()
+                .spawn_scoped(beside, || open_apart(connect, program.timeout))
+                .map_err(SessionError::Thread)?;
+            let sessions = open_sessions(program, connect, scope);
+            Ok::<_, SessionError>((apart.join(), sessions))
+        })?;
         let (control, scout) = apart.unwrap_or_else(|payload| panic::resume_unwind(payload))?;
         let (execution, workers) = sessions?;
         Ok(Self {
@@ -237,6 +212,50 @@ where
 }
 
 /// Runs the setup or the teardown.
+fn connect_as<C>(connect: &Connect<'_, C>, session: &str) -> Result<C, SessionError> {
+    connect().map_err(|source| SessionError::Connect {
+        session: session.to_owned(),
+        source,
+    })
+}
+
+/// The connections that no session has: for the setup and the invariants, and for what statements
+/// touch.
+fn open_apart<C>(connect: &Connect<'_, C>, limit: Duration) -> Result<(Control<C>, C), SessionError>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let session = "setup and invariants";
+    let control = connect_as(connect, session)?;
+    let control = Control::new(control, limit).map_err(|error| SessionError::Connect {
+        session: session.to_owned(),
+        source: error.into(),
+    })?;
+    let mut scout = connect_as(connect, "scout")?;
+    // What it asks is not worth waiting for, nor compiling, where the schema is large.
+    let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
+    patience.map_err(SessionError::Observe)?;
+    Ok((control, scout))
+}
+
+/// The sessions, and who looks which of them wait.
+fn open_sessions<'r, 's, C>(
+    program: &Program<'r, C>,
+    connect: &'r Connect<'r, C>,
+    scope: &'s Scope<'s, '_>,
+) -> Result<(Arc<Execution>, Vec<Worker<'r, C>>), SessionError>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+    'r: 's,
+{
+    let observer = connect_as(connect, "observer")?;
+    let execution = Arc::new(Execution::with_names(observer)?);
+    let workers = (program.sessions.iter())
+        .map(|session| Worker::open(scope, &execution, session, connect))
+        .collect::<Result<_, _>>()?;
+    Ok((execution, workers))
+}
+
 fn prepare<C>(
     what: &str,
     prepare: &Option<Prepare<'_, C>>,

@@ -8,8 +8,8 @@ use diesel::pg::Pg;
 
 use super::error::ExplorerError;
 use super::hook;
+use super::problem::Problem;
 use super::program::full_name;
-use super::report::Problem;
 use super::run::Steering;
 use super::session::{SessionBody, SessionKind};
 use crate::sessions::{SessionError, Until};

@@ -5,8 +5,8 @@ use diesel_locks::{Condition, LockError, condition};
 
 use super::end::End;
 use super::ends::without_numbers;
+use super::problem::Problem;
 use super::program::Program;
-use super::report::Problem;
 use crate::chain::{chain, words};
 use crate::sessions::StepProblem;
 

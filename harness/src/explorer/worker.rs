@@ -13,7 +13,7 @@ use diesel::sql_types::{Bool, Integer};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::end::End;
-use super::gate::{self, Gate};
+use super::gate::{Gate, shared};
 use super::hook::Hook;
 use super::program::Connect;
 use super::session::{SessionBody, SessionKind};
@@ -92,7 +92,7 @@ where
         let gate = Arc::clone(&self.gate);
         let (connect, execution, index) = (self.connect, Arc::clone(&self.execution), self.index);
         self.send(move |conn| {
-            let mut end = gate::within(&gate, || (session.body)(conn, &gate));
+            let mut end = shared::within(&gate, || (session.body)(conn, &gate));
             if end.has_crashed {
                 // On a connection that was cut there is nothing to let go of.
                 let _ = conn.batch_execute(LET_GO);
@@ -102,7 +102,7 @@ where
                     Ok((new, pid, _)) => {
                         *conn = new;
                         execution.reenter(index, pid);
-                        gate::within(&gate, || (session.body)(conn, &gate))
+                        shared::within(&gate, || (session.body)(conn, &gate))
                     }
                     Err(error) => End {
                         has_failed: true,

@@ -9,8 +9,8 @@ use diesel::result::Error;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
-use crate::LockError;
 use crate::migrate::held::Held;
+use crate::{LockError, transaction};
 
 /// Runs `work` in a transaction that may write if the session may. Every other transaction of the
 /// session is read-only meanwhile; in the caller's transaction that can't be had.
@@ -33,7 +33,8 @@ where
     }
     set(held.conn(), "on")?;
     let done = panic::catch_unwind(AssertUnwindSafe(|| {
-        held.transaction_with("SET TRANSACTION READ WRITE", work)
+        let begin = |conn: &mut C| transaction::begin_with(conn, "SET TRANSACTION READ WRITE");
+        held.transaction_begun_by(begin, work)
     }));
     let restored = set(held.conn(), &before);
     match done {

@@ -32,7 +32,7 @@ fn the_server_takes_whatever_was_read_as_a_name() {
     let conn = RefCell::new(PgConnection::establish(database.url()).unwrap());
     proptest!(cases(64), |(names in proptest::collection::vec(server_text(), 1..50))| {
         let names: Vec<_> = names.iter().filter_map(|name| quoted(name)).collect();
-        let found = diesel::dsl::sql::<Nullable<Text>>("SELECT to_regclass(name)::text FROM unnest(")
+        let found = diesel::dsl::sql::<Nullable<Text>>("SELECT pg_catalog.to_regclass(name)::pg_catalog.text FROM pg_catalog.unnest(")
             .bind::<Array<Text>, _>(&names)
             .sql(") AS name")
             .load::<Option<String>>(&mut *conn.borrow_mut());

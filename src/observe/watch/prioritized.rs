@@ -92,9 +92,9 @@ impl Prioritized {
     /// As [`start`](Self::start), but ends only those that the filter says yes to. The others keep
     /// their locks, and are waited for; they are not in the report.
     ///
-    /// The filter is asked about a session when it has been in the way for `after`, and again with
-    /// each look, about four times within `after`, as long as it says no: it may wait until a
-    /// session is idle.
+    /// The filter is asked on the thread of the priority, about a session that has been in the way for
+    /// `after`, and again with each look, about four times within `after`, as long as it says no: it
+    /// may wait until a session is idle. The round trips are those of [`start`](Self::start).
     ///
     /// ```
     /// # use std::time::Duration;

@@ -5,7 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::report::{Exploration, Problem, Run, RunStep};
+use super::super::problem::Problem;
+use super::super::report::{Exploration, Run, RunStep};
 use super::{HEAD, page};
 use crate::hostile::{cases, text};
 use crate::transcript::Transcript;
