@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use diesel::RunQueryDsl;
 use diesel::connection::{Connection, LoadConnection};
+#[cfg(feature = "migrations")]
 use diesel::dsl::sql;
 use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::{Error, QueryResult};
-use diesel::sql_types::{Bool, Nullable, Text};
+#[cfg(feature = "migrations")]
+use diesel::sql_types::Nullable;
+use diesel::sql_types::{Bool, Text};
 
 use crate::{LockError, Wait, transaction};
 
@@ -171,16 +175,8 @@ impl Limits {
     where
         C: LoadConnection<Backend = Pg>,
     {
-        let [from, as_timeout, end] = BEFORE;
-        let (lock_timeout, statement_timeout, _, _) =
-            sql::<(Text, Text, Text, Nullable<Text>)>("SELECT lock_timeout, statement_timeout, ")
-                .sql(SET)
-                .sql(from)
-                .bind::<Text, _>(with_unit(timeout))
-                .sql(as_timeout)
-                .bind::<Bool, _>(whole)
-                .sql(end)
-                .get_result::<(String, String, String, Option<String>)>(conn)?;
+        let timeout = with_unit(timeout);
+        let (lock_timeout, statement_timeout) = SetLimits { timeout, whole }.get_result(conn)?;
         Ok(Self {
             lock_timeout,
             statement_timeout,
@@ -224,17 +220,65 @@ impl Limits {
         C: LoadConnection<Backend = Pg>,
         E: From<LockError>,
     {
-        let restored = sql::<(Text, Text)>("SELECT pg_catalog.set_config('lock_timeout', ")
-            .bind::<Text, _>(self.lock_timeout)
-            .sql(", true), pg_catalog.set_config('statement_timeout', ")
-            .bind::<Text, _>(self.statement_timeout)
-            .sql(", true)")
-            .execute(conn);
+        let restored = RestoreLimits(self).execute(conn);
         let done = done?;
         restored.map_err(LockError::from)?;
         Ok(done)
     }
 }
+
+/// Sets limits, and asks for those that were in force. It is prepared once for a connection: to
+/// parse it takes the server longer than all else of it.
+struct SetLimits {
+    timeout: String,
+    whole: bool,
+}
+
+impl QueryFragment<Pg> for SetLimits {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let [from, as_timeout, end] = BEFORE;
+        out.push_sql("SELECT lock_timeout, statement_timeout, ");
+        out.push_sql(SET);
+        out.push_sql(from);
+        out.push_bind_param::<Text, String>(&self.timeout)?;
+        out.push_sql(as_timeout);
+        out.push_bind_param::<Bool, bool>(&self.whole)?;
+        out.push_sql(end);
+        Ok(())
+    }
+}
+
+impl QueryId for SetLimits {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for SetLimits {
+    type SqlType = (Text, Text);
+}
+
+impl<C> RunQueryDsl<C> for SetLimits {}
+
+/// Puts limits back. Prepared once, like [`SetLimits`].
+struct RestoreLimits(Limits);
+
+impl QueryFragment<Pg> for RestoreLimits {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("SELECT pg_catalog.set_config('lock_timeout', ");
+        out.push_bind_param::<Text, String>(&self.0.lock_timeout)?;
+        out.push_sql(", true), pg_catalog.set_config('statement_timeout', ");
+        out.push_bind_param::<Text, String>(&self.0.statement_timeout)?;
+        out.push_sql(", true)");
+        Ok(())
+    }
+}
+
+impl QueryId for RestoreLimits {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<C> RunQueryDsl<C> for RestoreLimits {}
 
 /// A limit on every wait for a lock, on a connection.
 ///

@@ -1,4 +1,4 @@
-/* Bare libpq, for benches/locks.rs: takes and releases advisory locks with prepared statements, as
+/* Bare libpq: takes and releases advisory locks with prepared statements, as
    often as argv[2] says on the database argv[1], and prints the nanoseconds of one pair. With one
    lock by its number, with more by unnest: argv[3] says how many. */
 

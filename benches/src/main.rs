@@ -29,7 +29,18 @@ use report::Report;
 use server::Server;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let wanted: Vec<String> = env::args().skip(1).collect();
+    let wanted: Vec<String> = env::args()
+        .skip(1)
+        .map(|part| part.to_lowercase())
+        .collect();
+    let is_wanted = |title: &str| {
+        let title = title.to_lowercase();
+        wanted.is_empty() || wanted.iter().any(|part| title.contains(part))
+    };
+    if !sections::ALL.iter().any(|section| is_wanted(section.title)) {
+        let titles = sections::ALL.map(|section| section.title).join(", ");
+        return Err(format!("there is nothing of that title, but: {titles}").into());
+    }
     let mut report = Report::default();
     let mut version = String::new();
     for one in [true, false] {
@@ -39,8 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         version = server.version()?;
         for section in &sections::ALL {
             let title = section.title;
-            let is_wanted = wanted.is_empty() || wanted.iter().any(|part| title.contains(part));
-            if section.on_one_processor == one && is_wanted {
+            if section.on_one_processor == one && is_wanted(title) {
                 eprintln!("{title} …");
                 let tables = (section.measure)(&server)?;
                 tables.iter().for_each(|table| eprintln!("{table}"));
