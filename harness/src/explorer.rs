@@ -1,4 +1,5 @@
 mod call_thread;
+mod connections;
 mod control;
 mod end;
 mod ends;

@@ -1,12 +1,13 @@
 use std::error::Error;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, Scope};
+use std::thread::Scope;
 use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::connections::Connections;
 use super::control::Control;
 use super::end::End;
 use super::ends;
@@ -53,16 +54,16 @@ where
         scope: &'s Scope<'s, 'env>,
         knowledge: &'r Mutex<Knowledge>,
     ) -> Result<Self, ExplorerError> {
-        // Connecting is much of what a short exploration takes.
-        let (apart, sessions) = thread::scope(|beside| {
-            let apart = thread::Builder::new()
-                .spawn_scoped(beside, || open_apart(connect, program.timeout))
-                .map_err(SessionError::Thread)?;
-            let sessions = open_sessions(program, connect, scope);
-            Ok::<_, SessionError>((apart.join(), sessions))
-        })?;
-        let (control, scout) = apart.unwrap_or_else(|payload| panic::resume_unwind(payload))?;
-        let (execution, workers) = sessions?;
+        let Connections {
+            control,
+            scout,
+            execution,
+            sessions,
+        } = Connections::open(program, connect)?;
+        let execution = Arc::new(execution);
+        let workers = (program.sessions.iter().zip(sessions))
+            .map(|(session, own)| Worker::start(scope, &execution, session, connect, own))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             program,
             connect,
@@ -212,50 +213,6 @@ where
 }
 
 /// Runs the setup or the teardown.
-fn connect_as<C>(connect: &Connect<'_, C>, session: &str) -> Result<C, SessionError> {
-    connect().map_err(|source| SessionError::Connect {
-        session: session.to_owned(),
-        source,
-    })
-}
-
-/// The connections that no session has: for the setup and the invariants, and for what statements
-/// touch.
-fn open_apart<C>(connect: &Connect<'_, C>, limit: Duration) -> Result<(Control<C>, C), SessionError>
-where
-    C: LoadConnection<Backend = Pg>,
-{
-    let session = "setup and invariants";
-    let control = connect_as(connect, session)?;
-    let control = Control::new(control, limit).map_err(|error| SessionError::Connect {
-        session: session.to_owned(),
-        source: error.into(),
-    })?;
-    let mut scout = connect_as(connect, "scout")?;
-    // What it asks is not worth waiting for, nor compiling, where the schema is large.
-    let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
-    patience.map_err(SessionError::Observe)?;
-    Ok((control, scout))
-}
-
-/// The sessions, and who looks which of them wait.
-fn open_sessions<'r, 's, C>(
-    program: &Program<'r, C>,
-    connect: &'r Connect<'r, C>,
-    scope: &'s Scope<'s, '_>,
-) -> Result<(Arc<Execution>, Vec<Worker<'r, C>>), SessionError>
-where
-    C: LoadConnection<Backend = Pg> + Send + 'static,
-    'r: 's,
-{
-    let observer = connect_as(connect, "observer")?;
-    let execution = Arc::new(Execution::with_names(observer)?);
-    let workers = (program.sessions.iter())
-        .map(|session| Worker::open(scope, &execution, session, connect))
-        .collect::<Result<_, _>>()?;
-    Ok((execution, workers))
-}
-
 fn prepare<C>(
     what: &str,
     prepare: &Option<Prepare<'_, C>>,

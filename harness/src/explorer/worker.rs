@@ -38,21 +38,17 @@ impl<'e, C> Worker<'e, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
 {
-    pub(super) fn open<'s>(
+    pub(super) fn start<'s>(
         scope: &'s Scope<'s, '_>,
         execution: &Arc<Execution>,
         session: &SessionBody<'_, C>,
         connect: &'e Connect<'e, C>,
+        own: Connected<C>,
     ) -> Result<Self, SessionError>
     where
         'e: 's,
     {
-        let failed = |source| SessionError::Connect {
-            session: session.name.clone(),
-            source,
-        };
-        let (conn, pid, finds_deadlocks) = connected(connect).map_err(failed)?;
-        let Some(index) = execution.enter(&session.name, pid) else {
+        let Some(index) = execution.enter(&session.name, own.backend_pid) else {
             return Err(SessionError::Duplicate {
                 session: session.name.clone(),
             });
@@ -66,7 +62,7 @@ where
             .name(format!("session {}", session.name.replace('\0', "")))
             .spawn_scoped(scope, move || {
                 let _leaving = leaving;
-                let mut conn = conn;
+                let mut conn = own.conn;
                 for job in jobs {
                     job(&mut conn);
                 }
@@ -81,7 +77,7 @@ where
             gate,
             execution: Arc::clone(execution),
             index,
-            finds_deadlocks: finds_deadlocks && session.kind != SessionKind::Call,
+            finds_deadlocks: own.finds_deadlocks && session.kind != SessionKind::Call,
         })
     }
 
@@ -98,10 +94,10 @@ where
                 let _ = conn.batch_execute(LET_GO);
             }
             if end.has_crashed && retries && gate.revive() {
-                end = match connected(connect) {
-                    Ok((new, pid, _)) => {
-                        *conn = new;
-                        execution.reenter(index, pid);
+                end = match Connected::open(connect) {
+                    Ok(new) => {
+                        *conn = new.conn;
+                        execution.reenter(index, new.backend_pid);
                         shared::within(&gate, || (session.body)(conn, &gate))
                     }
                     Err(error) => End {
@@ -157,15 +153,28 @@ impl Drop for Leaving {
     }
 }
 
-/// A connection for a session, its server's process, and whether it finds a deadlock soon.
-fn connected<C>(connect: &Connect<'_, C>) -> StepResult<(C, i32, bool)>
+/// A connection for a session.
+pub(super) struct Connected<C> {
+    conn: C,
+    backend_pid: i32,
+    /// It looks for a deadlock soon.
+    finds_deadlocks: bool,
+}
+
+impl<C> Connected<C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
 {
-    let mut conn = connect()?;
-    let (pid, finds_deadlocks) = prepare(&mut conn)?;
-    hook(&mut conn, connect)?;
-    Ok((conn, pid, finds_deadlocks))
+    pub(super) fn open(connect: &Connect<'_, C>) -> StepResult<Self> {
+        let mut conn = connect()?;
+        let (backend_pid, finds_deadlocks) = prepare(&mut conn)?;
+        hook(&mut conn, connect)?;
+        Ok(Self {
+            conn,
+            backend_pid,
+            finds_deadlocks,
+        })
+    }
 }
 
 /// Has the server find a deadlock soon, where the role may say so, and returns its process, and
