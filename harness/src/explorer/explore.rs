@@ -17,7 +17,6 @@ use super::progress::Telling;
 use super::report::{Exploration, Run};
 use super::runner::Runner;
 use super::schedule::Schedule;
-use super::session::{SessionBody, SessionKind};
 
 impl<'e, C> Explorer<'e, C>
 where
@@ -59,9 +58,7 @@ where
             true => judge::permutations(&(0..sessions).collect::<Vec<_>>()),
             false => Vec::new(),
         };
-        let calls = |session: &SessionBody<'_, C>| session.kind == SessionKind::Call;
-        let has_calls = self.program.sessions.iter().any(calls);
-        let frontier = Frontier::new(self.bounds, &knowledge, sessions, serial, has_calls);
+        let frontier = Frontier::new(self.bounds, &knowledge, sessions, serial);
         frontier.remember(remembered);
         let telling = Telling::begin(&*self.on_progress, self.program.interleavings());
         let serial = Serial::default();

@@ -3,6 +3,7 @@
 
 mod advisory;
 mod catalog;
+mod order;
 mod print;
 #[cfg(test)]
 mod properties;
@@ -12,7 +13,8 @@ mod shapes;
 mod statement;
 mod tokens;
 mod touch;
+mod write;
 
-pub(super) use print::{Footprint, Lock, RowKey, Serializable, Thing, Touch};
+pub(super) use print::{Footprint, Lock, RowKey, Serializable, Strength, Thing, Touch};
 pub(super) use shapes::Shapes;
 pub(super) use statement::{Kind, Statement};

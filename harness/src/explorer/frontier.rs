@@ -26,8 +26,6 @@ pub(super) struct Frontier<'f> {
     bounds: Bounds,
     knowledge: &'f Mutex<Knowledge>,
     sessions: usize,
-    /// Whether sessions may wait for what is not the server's.
-    may_begin_again: bool,
 }
 
 /// How much to run.
@@ -63,6 +61,9 @@ struct Left {
     ran: Vec<String>,
     /// What is to be learnt again, with the numbers of the ends.
     records: Vec<(Record, usize)>,
+    /// How often it was begun again, and what was known of the statements then.
+    beginning: usize,
+    revision: usize,
 }
 
 impl Left {
@@ -80,9 +81,8 @@ impl<'f> Frontier<'f> {
         knowledge: &'f Mutex<Knowledge>,
         sessions: usize,
         serial: Vec<Vec<usize>>,
-        may_begin_again: bool,
     ) -> Self {
-        let root = Node::root(sessions, lock(knowledge).is_exhaustive);
+        let root = Node::root(lock(knowledge).start(sessions), 0);
         Self {
             state: Mutex::new(Left {
                 nodes: BinaryHeap::from([Reverse(root)]),
@@ -98,12 +98,13 @@ impl<'f> Frontier<'f> {
                 failures: Vec::new(),
                 ran: Vec::new(),
                 records: Vec::new(),
+                beginning: 0,
+                revision: 0,
             }),
             changed: Condvar::new(),
             bounds,
             knowledge,
             sessions,
-            may_begin_again,
         }
     }
 
@@ -183,19 +184,21 @@ impl<'f> Frontier<'f> {
         if is_whole {
             knowledge.learn(start, taken, end);
         }
+        let may_begin_again = is_whole && !knowledge.is_exhaustive;
+        if may_begin_again {
+            left.records.push((ran.record, end));
+        }
         if ran.waits_outside && !knowledge.is_exhaustive {
             // What they wait for is in no footprint.
-            knowledge.forget();
-            for (record, end) in &left.records {
-                knowledge.learn(&record.start, &record.taken, *end);
-            }
-            if is_whole {
-                knowledge.learn(start, taken, end);
-            }
-            left.nodes.clear();
-            left.nodes.push(Reverse(Node::root(self.sessions, true)));
+            knowledge.is_exhaustive = true;
+            self.begin_again(&mut left, &mut knowledge);
         }
-        let is_exhaustive = knowledge.is_exhaustive;
+        while !knowledge.is_exhaustive && knowledge.shapes.revision > left.revision {
+            self.begin_again(&mut left, &mut knowledge);
+        }
+        if knowledge.is_exhaustive {
+            left.records.clear();
+        }
         // Where the server has decided otherwise than the last time, what is left of this way is
         // not known.
         left.cut |= knowledge.is_contradictory || ran.is_chosen;
@@ -205,13 +208,10 @@ impl<'f> Frontier<'f> {
             // Its order can't be followed.
             Some(_) if ran.has_strayed => left.cut = true,
             // It was begun again from the start.
-            Some(node) if node.state.is_exhaustive() != is_exhaustive => {}
+            Some(node) if node.beginning != left.beginning => {}
             Some(node) => left.nodes.push(Reverse(node)),
             None if task.schedule.only().is_some() => left.serial_running -= 1,
             None => {}
-        }
-        if is_whole && self.may_begin_again {
-            left.records.push((ran.record, end));
         }
         left.ran.push(ran.run.schedule().to_owned());
         if !ran.run.problems().is_empty() {
@@ -224,6 +224,19 @@ impl<'f> Frontier<'f> {
         }
         self.changed.notify_all();
         left.counts()
+    }
+
+    /// More depends on each other than was known: what was run is looked at anew.
+    fn begin_again(&self, left: &mut Left, knowledge: &mut Knowledge) {
+        left.revision = knowledge.shapes.revision;
+        left.beginning += 1;
+        knowledge.forget();
+        for (record, end) in &left.records {
+            knowledge.learn(&record.start, &record.taken, *end);
+        }
+        left.nodes.clear();
+        let root = Node::root(knowledge.start(self.sessions), left.beginning);
+        left.nodes.push(Reverse(root));
     }
 
     /// How long a schedule may take: not as long again where one has come to no end.

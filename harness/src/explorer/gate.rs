@@ -1,5 +1,6 @@
 //! Where a session's thread is held until it is its turn.
 
+mod connections;
 mod crash;
 mod ending;
 mod error;
@@ -15,12 +16,13 @@ use std::time::{Duration, Instant};
 use diesel::result::Error as DieselError;
 use diesel_locks::{Condition, condition};
 
+use self::connections::Connections;
 use self::crash::Crash;
 pub(super) use self::crash::is_crash;
 use self::error::copy;
 use self::threads::Threads;
 use super::end::End;
-use super::footprint::{Kind, Statement};
+use super::footprint::Statement;
 use super::model::Next;
 use crate::sessions::Execution;
 use crate::transcript::What;
@@ -61,8 +63,7 @@ struct Inner {
     has_sent: bool,
     /// How often each label was used.
     labels: HashMap<String, usize>,
-    /// Whether the statements so far have left a transaction open.
-    is_open: bool,
+    connections: Connections,
     /// The error of the last statement that failed, in the present step.
     error: Option<DieselError>,
     /// The same, of the whole run.
@@ -181,7 +182,7 @@ impl Gate {
     }
 
     /// The thread has come to a statement.
-    pub(super) fn arrive_at(&self, statement: Statement) {
+    pub(super) fn arrive_at(&self, statement: Statement, connection: usize) {
         let mut inner = self.inner();
         let own = thread::current().id();
         if inner.sender.is_some_and(|sender| sender != own) {
@@ -191,13 +192,7 @@ impl Gate {
             return;
         }
         inner.has_sent = true;
-        for part in statement.split() {
-            match part.kind() {
-                Kind::Begin(_) => inner.is_open = true,
-                Kind::Commit | Kind::Rollback => inner.is_open = false,
-                _ => {}
-            }
-        }
+        let is_mixed = inner.connections.note(&statement, connection);
         if !self.holds_statements {
             return;
         }
@@ -210,8 +205,26 @@ impl Gate {
         };
         inner.sender = Some(own);
         drop(inner);
-        self.park(Next::new(&label, Some(statement)));
+        let mut next = Next::new(&label, Some(statement));
+        next.is_mixed = is_mixed;
+        self.park(next);
         self.inner().in_query = true;
+    }
+
+    /// Whether a statement is no step.
+    pub(super) fn is_housekeeping(&self, statement: &Statement) -> bool {
+        let connections = &self.inner().connections;
+        statement.is_housekeeping(connections.is_open(), connections.has_locks())
+    }
+
+    /// A connection was closed.
+    pub(super) fn note_closed(&self, connection: usize) {
+        self.inner().connections.close(connection);
+    }
+
+    /// Whether one was closed since that had a transaction open or locks.
+    pub(super) fn take_closed(&self) -> bool {
+        self.inner().connections.take_closed()
     }
 
     /// The thread sends something that is no step.
@@ -269,7 +282,7 @@ impl Gate {
 
     /// Whether the session has left a transaction open.
     pub(super) fn is_open(&self) -> bool {
-        self.inner().is_open
+        self.inner().connections.is_open()
     }
 
     /// The thread has done all.

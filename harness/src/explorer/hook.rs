@@ -16,7 +16,30 @@ pub(super) fn is_connecting() -> bool {
 }
 
 /// The instrumentation of the connections that sessions use: it passes every event on.
-pub(super) struct Hook<I>(pub(super) Option<I>);
+pub(super) struct Hook<I> {
+    application: Option<I>,
+    /// Which connection it is.
+    number: usize,
+}
+
+impl<I> Hook<I> {
+    pub(super) fn new(application: Option<I>) -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self {
+            application,
+            number,
+        }
+    }
+}
+
+impl<I> Drop for Hook<I> {
+    fn drop(&mut self) {
+        if let Some(gate) = shared::current() {
+            gate.note_closed(self.number);
+        }
+    }
+}
 
 impl<I: Instrumentation> Instrumentation for Hook<I> {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
@@ -33,16 +56,16 @@ impl<I: Instrumentation> Instrumentation for Hook<I> {
             match &event {
                 InstrumentationEvent::StartQuery { query, .. } => {
                     let statement = Statement::parse(&query.to_string());
-                    match statement.is_housekeeping() {
+                    match gate.is_housekeeping(&statement) {
                         true => gate.keep_house(),
-                        false => gate.arrive_at(statement),
+                        false => gate.arrive_at(statement, self.number),
                     }
                 }
                 InstrumentationEvent::FinishQuery { error, .. } => gate.finish(*error),
                 _ => {}
             }
         }
-        if let Some(application) = &mut self.0 {
+        if let Some(application) = &mut self.application {
             application.on_connection_event(event);
         }
     }

@@ -68,5 +68,7 @@ impl Drop for SeenConnections {
 
 fn provide() -> Option<Box<dyn Instrumentation>> {
     let application = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner).1;
-    Some(Box::new(Hook(application.and_then(|provide| provide()))))
+    Some(Box::new(Hook::new(
+        application.and_then(|provide| provide()),
+    )))
 }

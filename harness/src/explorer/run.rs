@@ -53,10 +53,10 @@ where
         scout: &'w mut C,
         schedule: Schedule,
     ) -> Self {
-        let is_exhaustive = lock(knowledge).is_exhaustive;
+        let state = lock(knowledge).start(workers.len());
         Self {
             ran: Ran::new(schedule.only(), Transcript::default()),
-            state: State::new(workers.len(), is_exhaustive),
+            state,
             current: vec![None; workers.len()],
             has_ended: false,
             outside: Vec::new(),
@@ -159,8 +159,14 @@ where
     /// What a session stands before, with what that touches learnt.
     fn stands_before(&mut self, session: usize) -> Option<Arc<Next>> {
         let next = self.workers[session].gate.parked()?;
-        if let (Some(statement), false) = (&next.statement, self.state.is_exhaustive()) {
-            lock(self.knowledge).shapes.learn(self.scout, statement);
+        if !self.state.is_exhaustive() {
+            let shapes = &mut lock(self.knowledge).shapes;
+            match &next.statement {
+                // What it means now is not what it means at another time.
+                Some(_) if self.state.is_lost() || next.is_mixed => shapes.note_unknown(),
+                Some(statement) => shapes.learn(self.scout, statement),
+                None => shapes.note_unknown(),
+            }
         }
         Some(next)
     }
@@ -253,6 +259,7 @@ where
             }
         } else {
             effect.fails = self.ended(session);
+            effect.closes = self.workers[session].gate.take_closed();
             after.push(session);
         }
         for other in waiting {

@@ -201,7 +201,7 @@ where
         true => Some(Donor(connect()?)),
         false => None,
     };
-    diesel_locks::set_instrumentation(conn, Hook(donor));
+    diesel_locks::set_instrumentation(conn, Hook::new(donor));
     Ok(())
 }
 

@@ -18,6 +18,7 @@ mod explorer {
     mod failures;
     mod fixture;
     mod hermitage;
+    mod hidden;
     mod pairs;
     mod random;
     mod report;

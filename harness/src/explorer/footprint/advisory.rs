@@ -8,7 +8,12 @@ use super::tokens::Token;
 const ADVISORY: &str = "advisory lock";
 
 /// Adds what the functions for advisory locks do.
-pub(super) fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touch) {
+pub(super) fn advisory(
+    statement: &Statement,
+    tokens: &[Token],
+    touch: &mut Touch,
+    is_varying: bool,
+) {
     for (at, token) in tokens.iter().enumerate() {
         let Some(name) = token.word().filter(|name| is_advisory(name)) else {
             continue;
@@ -17,7 +22,8 @@ pub(super) fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touc
             true => Strength::Share,
             false => Strength::Update,
         };
-        let thing = match key(statement, &tokens[at + 1..]) {
+        let key = key(statement, &tokens[at + 1..]).filter(|_| !is_varying);
+        let thing = match key {
             Some(key) => Thing::row(ADVISORY, &key),
             None => Thing::any(ADVISORY),
         };
@@ -27,8 +33,10 @@ pub(super) fn advisory(statement: &Statement, tokens: &[Token], touch: &mut Touc
             touch.unlocks.push(lock);
             continue;
         }
-        // Whether one that is tried was granted is not seen.
-        let is_certain = is_known && !name.contains("try") && is_alone(tokens, at);
+        // Whether one that is tried was granted is not seen. Who waits for one that is shared is in
+        // the way of others who would share it.
+        let is_certain =
+            is_known && !name.contains("try") && !name.contains("shared") && is_alone(tokens, at);
         touch.waits_for = is_certain.then(|| lock.clone());
         match name.contains("xact") {
             true => touch.locks.push(lock),

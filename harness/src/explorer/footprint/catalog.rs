@@ -1,6 +1,6 @@
 //! What the server's catalogue says of the application's tables: what else a write touches.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
@@ -30,16 +30,19 @@ pub(crate) struct Catalog {
     pub(crate) functions: HashMap<String, Vec<Function>>,
     /// Whether an operator or a cast is a function of the application's.
     pub(crate) own_operators: bool,
+    /// The server's functions that may do something, or see what others do.
+    pub(crate) volatile: HashSet<String>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Relation {
     /// `r`, `v` and so on, as in `pg_class`.
     pub(crate) kind: String,
-    /// What it is a partition of, or inherits from.
-    pub(crate) parents: Vec<String>,
-    pub(crate) has_children: bool,
-    /// Columns of its unique indexes; none for one with an expression.
+    /// Its own name, without its schema and quotes.
+    pub(crate) short: String,
+    /// What it is a partition of, or inherits from, and what is so of it.
+    pub(crate) relatives: Vec<String>,
+    /// Columns of its unique indexes; none for one with an expression or a column that is generated.
     pub(crate) unique: Vec<Option<Vec<String>>>,
     /// The column that is its primary key, with its type, where it is a single one.
     pub(crate) key: Option<(String, String)>,
@@ -47,12 +50,13 @@ pub(crate) struct Relation {
     pub(crate) referenced_by: Vec<Reference>,
     /// The functions of its triggers.
     pub(crate) triggers: Vec<String>,
-    /// Rules, row security, or an expression of its columns that calls the application's functions.
+    /// Rules, row security, or an expression of it that calls the application's functions, or those
+    /// of the server's that do something.
     pub(crate) is_odd: bool,
     /// Whether something is checked when a transaction commits.
     pub(crate) is_deferred: bool,
-    /// Whether a column takes its default from a sequence.
-    pub(crate) sequence: Option<String>,
+    /// The sequences from which columns take their defaults; none is any.
+    pub(crate) sequences: BTreeSet<Option<String>>,
     /// The columns that have numbers of sequences.
     pub(crate) numbered: Vec<String>,
 }
@@ -86,8 +90,11 @@ impl Catalog {
         // A function may be called by what comes before it.
         for (kind, name, detail, more) in &rows {
             // Such as an extension has it.
-            let is_clock = detail == "c" && CLOCKS.contains(&name.as_str());
-            if kind == "function" && !is_clock {
+            let is_clock = CLOCKS.contains(&name.as_str());
+            if kind == "volatile" && !is_clock {
+                catalog.volatile.insert(name.clone());
+            }
+            if kind == "function" && !(is_clock && detail == "c") {
                 let function = Function {
                     language: detail.clone(),
                     body: more.clone(),
@@ -107,10 +114,11 @@ impl Catalog {
             self.own_operators = true;
             return;
         }
-        if kind == "function" {
+        if kind == "function" || kind == "volatile" {
             return;
         }
-        let calls_own = self.calls_own(more);
+        let words = tokens(more);
+        let is_odd = self.does_more(&words);
         let relation = self.relations.entry(name.clone()).or_default();
         let columns =
             |text: &str| -> Vec<String> { text.split(JOINT).map(str::to_owned).collect() };
@@ -118,6 +126,8 @@ impl Catalog {
             "relation" => {
                 relation.kind.clone_from(detail);
                 relation.is_odd |= more == "odd";
+                relation.short = (tokens(name).last().and_then(Token::word))
+                    .map_or_else(String::new, str::to_owned);
             }
             "unique" => {
                 let columns = columns(detail);
@@ -132,17 +142,29 @@ impl Catalog {
                 relation.is_deferred |= more == "deferred";
             }
             "default" => {
-                relation.is_odd |= calls_own;
-                if more.contains("nextval") || more == "identity" {
-                    relation.sequence = Some(name.clone());
+                let takes = words.iter().any(|word| word.is("nextval"));
+                relation.is_odd |= is_odd && !takes;
+                if takes {
+                    // `nextval('name'::regclass)`, or more than that.
+                    let own = words.iter().find_map(|word| match word {
+                        Token::Text(text) if words.len() == 7 => Some(text.clone()),
+                        _ => None,
+                    });
+                    relation.sequences.insert(own);
+                }
+                if more == "identity" {
+                    relation.sequences.insert(Some(name.clone()));
+                }
+                if takes || more == "identity" {
                     relation.numbered.push(detail.clone());
                 }
             }
-            "expression" => relation.is_odd |= calls_own,
+            "expression" => relation.is_odd |= is_odd,
+            "deferred" => relation.is_deferred = true,
             "parent" => {
-                relation.parents.push(detail.clone());
+                relation.relatives.push(detail.clone());
                 let parent = self.relations.entry(detail.clone()).or_default();
-                parent.has_children = true;
+                parent.relatives.push(name.clone());
             }
             _ => self.note_reference(name, detail, &columns(more)),
         }
@@ -165,28 +187,55 @@ impl Catalog {
         other.is_deferred |= flags.contains('d');
     }
 
-    fn calls_own(&self, words: &str) -> bool {
-        let tokens = tokens(words);
-        let mut names = tokens.iter().filter_map(Token::word);
-        names.any(|name| self.functions.contains_key(name))
+    /// Whether an expression may do or see more than its words say.
+    fn does_more(&self, words: &[Token]) -> bool {
+        let mut names = words.iter().filter_map(Token::word);
+        names.any(|name| {
+            self.functions.contains_key(name)
+                || self.volatile.contains(name)
+                || name == "nextval"
+                || is_of_the_server(name)
+                || name.starts_with("pg_advisory_")
+                || name.starts_with("pg_try_advisory_")
+        })
     }
 
-    /// The relation that stands for all that it is a part of.
-    pub(crate) fn root<'c>(&'c self, name: &'c str) -> &'c str {
-        let mut root = name;
-        // As deep as no hierarchy is.
-        for _ in 0..64 {
-            match self
-                .relations
-                .get(root)
-                .and_then(|known| known.parents.first())
-            {
-                Some(parent) => root = parent,
-                None => break,
+    /// Whether what it touches can't be told of the relation, or of one of its family.
+    pub(crate) fn is_odd(&self, name: &str) -> bool {
+        let family = self.family(name).into_iter();
+        let mut known = family.filter_map(|name| self.relations.get(name));
+        known.any(|relation| relation.is_odd || relation.kind == "f")
+    }
+
+    /// A relation with all that it is a part of and all its parts, sorted.
+    pub(crate) fn family<'c>(&'c self, name: &'c str) -> BTreeSet<&'c str> {
+        let mut family = BTreeSet::from([name]);
+        let mut left = vec![name];
+        while let Some(one) = left.pop() {
+            let known = self.relations.get(one);
+            for other in known.into_iter().flat_map(|known| &known.relatives) {
+                if family.insert(other) {
+                    left.push(other);
+                }
             }
         }
-        root
+        family
     }
+
+    /// The relation that stands for all that are of its family.
+    pub(crate) fn root<'c>(&'c self, name: &'c str) -> &'c str {
+        self.family(name).first().copied().unwrap_or(name)
+    }
+}
+
+/// Whether a name may be that of a view of what all sessions do, such as `pg_locks`, or of a
+/// function that reads tables by their names.
+pub(super) fn is_of_the_server(name: &str) -> bool {
+    let is_known = ["pg_catalog", "pg_backend_pid", "txid_current"].contains(&name)
+        || name.starts_with("pg_advisory_")
+        || name.starts_with("pg_try_advisory_");
+    let is_own = name.starts_with("pg_") || name.starts_with("txid_");
+    name == "information_schema" || name.contains("to_xml") || (is_own && !is_known)
 }
 
 const CATALOG: &str = "\
@@ -198,10 +247,14 @@ WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog
 AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
 AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema'), \
 indexes AS (SELECT app.name, app.oid, i.indexrelid, i.indisprimary, i.indpred, i.indexprs, \
-i.indisexclusion, (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
+i.indisexclusion, i.indimmediate, EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE \
+(a.attrelid OPERATOR(pg_catalog.=) i.indrelid) AND (a.attnum::pg_catalog.int2 OPERATOR(pg_catalog.=) \
+ANY (i.indkey)) AND a.attgenerated::pg_catalog.text OPERATOR(pg_catalog.<>) '') AS is_generated, (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS columns, \
-(SELECT pg_catalog.min(pg_catalog.format_type(a.atttypid, a.atttypmod)) \
-FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS type \
+(SELECT pg_catalog.min(CASE WHEN l.collisdeterministic OPERATOR(pg_catalog.=) false THEN '' \
+ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END) \
+FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_collation AS l \
+ON l.oid OPERATOR(pg_catalog.=) a.attcollation WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS type \
 FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
 WHERE i.indisunique OR i.indisexclusion) \
 SELECT 'relation'::pg_catalog.text, name, kind, CASE WHEN relrowsecurity OR EXISTS (SELECT FROM \
@@ -211,10 +264,21 @@ UNION ALL SELECT 'parent', app.name, parent.name, '' FROM app JOIN pg_catalog.pg
 ON i.inhrelid OPERATOR(pg_catalog.=) app.oid JOIN app AS parent \
 ON parent.oid OPERATOR(pg_catalog.=) i.inhparent \
 UNION ALL SELECT 'unique', name, coalesce(columns, ''), CASE \
-WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion THEN 'expression' \
+WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion OR is_generated THEN 'expression' \
 WHEN indisprimary THEN pg_catalog.concat('key ', type) ELSE '' END FROM indexes \
-UNION ALL SELECT 'expression', name, '', pg_catalog.pg_get_indexdef(indexrelid) FROM indexes \
-WHERE indpred IS NOT NULL OR indexprs IS NOT NULL \
+UNION ALL SELECT 'deferred', name, '', '' FROM indexes WHERE NOT indimmediate \
+UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_indexdef(i.indexrelid) \
+FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
+WHERE i.indpred IS NOT NULL OR i.indexprs IS NOT NULL \
+UNION ALL SELECT 'expression', name, '', pg_catalog.pg_get_viewdef(oid) FROM app \
+WHERE kind OPERATOR(pg_catalog.=) 'v' \
+UNION ALL SELECT 'expression', app.name, '', pg_catalog.split_part(\
+pg_catalog.split_part(pg_catalog.pg_get_triggerdef(t.oid), ' EXECUTE ', 1), ' WHEN ', 2) FROM pg_catalog.pg_trigger AS t JOIN app \
+ON app.oid OPERATOR(pg_catalog.=) t.tgrelid WHERE t.tgqual IS NOT NULL \
+UNION ALL SELECT DISTINCT 'volatile', p.proname::pg_catalog.text, '', '' \
+FROM pg_catalog.pg_proc AS p WHERE (p.provolatile::pg_catalog.text OPERATOR(pg_catalog.=) 'v') \
+AND NOT pg_catalog.starts_with(p.proname::pg_catalog.text, 'pg_') \
+AND p.proname::pg_catalog.text OPERATOR(pg_catalog.<>) 'nextval' \
 UNION ALL SELECT 'reference', child.name, parent.name, pg_catalog.concat(CASE WHEN \
 pg_catalog.strpos('cnd', k.confdeltype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
 OR pg_catalog.strpos('cnd', k.confupdtype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 THEN 'c' END, \
@@ -253,4 +317,12 @@ OR EXISTS (SELECT FROM pg_catalog.pg_cast AS o \
 JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) o.castfunc \
 JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
 WHERE (o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) AND \
-l.lanname::pg_catalog.text OPERATOR(pg_catalog.<>) 'c')) AS catalog";
+l.lanname::pg_catalog.text OPERATOR(pg_catalog.<>) 'c') \
+OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE (t.typtype::pg_catalog.text \
+OPERATOR(pg_catalog.=) 'd') AND (t.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) \
+AND pg_catalog.strpos(t.typdefault, '(') OPERATOR(pg_catalog.>) 0) \
+OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_depend AS d \
+ON d.objid OPERATOR(pg_catalog.=) k.oid WHERE (k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid) \
+AND (k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) \
+AND (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass) \
+AND (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass))) AS catalog";

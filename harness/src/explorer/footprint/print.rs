@@ -117,6 +117,11 @@ impl Footprint {
             || conflict(&self.lets_go, &other.locks)
     }
 
+    /// Whether it may want what this lock is on.
+    pub(crate) fn wants(&self, held: &Lock) -> bool {
+        self.locks.iter().any(|lock| lock.conflicts(held))
+    }
+
     fn sees_of(&self, other: &Self) -> bool {
         let published = &other.publishes;
         if self.sees_all {
@@ -133,7 +138,7 @@ fn conflict(ones: &[Lock], others: &[Lock]) -> bool {
 }
 
 /// What a statement touches.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Touch {
     pub(crate) reads: Vec<Thing>,
     pub(crate) writes: Vec<Thing>,
@@ -149,6 +154,8 @@ pub(crate) struct Touch {
     pub(crate) session_locks: Vec<Lock>,
     pub(crate) unlocks: Vec<Lock>,
     pub(crate) is_deferred: bool,
+    /// The tables of which it matters where their rows are.
+    pub(crate) scans: Vec<Thing>,
 }
 
 /// A row, as it can be asked for.

@@ -15,7 +15,7 @@ proptest! {
         let statement = Statement::parse(&text);
         let label = statement.label();
         prop_assert_eq!(label.split_whitespace().collect::<Vec<_>>(), [&label]);
-        let _ = (statement.kind(), statement.words(), statement.is_housekeeping());
+        let _ = (statement.kind(), statement.words(), statement.is_housekeeping(true, true));
         for part in statement.split() {
             prop_assert!(!tokens(&part.sql).is_empty());
         }

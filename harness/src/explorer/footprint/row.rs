@@ -5,6 +5,7 @@ use super::print::{RowKey, Strength};
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::Token;
+use super::write::sets_any;
 
 pub(super) struct Row {
     pub(super) key: RowKey,
@@ -29,7 +30,7 @@ pub(super) fn row(
     if related.any(|reference| reference.table == *table) {
         return None;
     }
-    let is_plain = relation.kind == "r" && !relation.has_children && relation.parents.is_empty();
+    let is_plain = relation.kind == "r" && relation.relatives.is_empty();
     let count = |word: &str| tokens.iter().filter(|token| token.is(word)).count();
     let verbs = ["select", "insert", "update", "delete", "merge"];
     // The UPDATE of FOR UPDATE and of ON CONFLICT is none.
@@ -48,10 +49,11 @@ pub(super) fn row(
             "nowait",
             "skip",
             "tablesample",
+            "case",
         ]
         .iter()
         .all(|word| count(word) == 0);
-    if !is_plain || !is_single || shape.fires {
+    if !is_plain || !is_single || shape.fires || !names_once(relation, tokens) {
         return None;
     }
     let key = |value: String| RowKey {
@@ -61,6 +63,9 @@ pub(super) fn row(
         value,
     };
     if tokens.first()?.is("insert") {
+        if count("set") > 0 && sets_any(tokens, relation) {
+            return None;
+        }
         let value = inserted(relation, column, tokens)?;
         let value = value_of(value, of_type, statement)?;
         return Some(Row {
@@ -68,25 +73,7 @@ pub(super) fn row(
             is_whole: false,
         });
     }
-    let from = tokens.iter().rposition(|token| token.is("where"))?;
-    if tokens[..from].iter().any(|token| token.is("where")) {
-        return None;
-    }
-    let ends = [
-        "order",
-        "limit",
-        "for",
-        "returning",
-        "group",
-        "having",
-        "offset",
-        "fetch",
-        "window",
-    ];
-    let rest = &tokens[from + 1..];
-    let is_end = |token: &Token| ends.iter().any(|end| token.is(end));
-    let to = rest.iter().position(is_end).unwrap_or(rest.len());
-    let conditions = conditions(&rest[..to]);
+    let conditions = asked(tokens)?;
     let value = conditions
         .iter()
         .find_map(|condition| equal(condition, column))?;
@@ -101,13 +88,89 @@ pub(super) fn row(
         return None;
     }
     // With LIMIT 0, no row is locked.
-    let limit = rest.iter().position(|token| token.is("limit"));
-    let limit = limit.and_then(|at| value_of(rest.get(at + 1)?, "bigint", statement));
+    let limit = tokens.iter().position(|token| token.is("limit"));
+    let limit = limit.and_then(|at| value_of(tokens.get(at + 1)?, "bigint", statement));
     let is_limited = limit.as_deref() == Some("0") || count("offset") + count("fetch") > 0;
     Some(Row {
         key: key(value),
         is_whole: conditions.len() == 1 && !is_limited,
     })
+}
+
+/// Whether the statement is about one row at most, by a unique index.
+pub(super) fn asks_for_one(catalog: &Catalog, shape: &Shape, tokens: &[Token]) -> bool {
+    let mut named = shape.named.iter();
+    let (Some(table), None) = (named.next(), named.next()) else {
+        return false;
+    };
+    let Some(relation) = catalog.relations.get(table) else {
+        return false;
+    };
+    let is_plain = relation.kind == "r" && relation.relatives.is_empty() && !shape.fires;
+    let selects = tokens.iter().filter(|token| token.is("select")).count();
+    let is_equal = |condition: &&[Token]| {
+        let mut unique = relation.unique.iter().flatten();
+        unique.any(
+            |columns| matches!(columns.as_slice(), [column] if equal(condition, column).is_some()),
+        )
+    };
+    is_plain
+        && selects <= 1
+        && names_once(relation, tokens)
+        && asked(tokens).is_some_and(|asked| asked.iter().any(is_equal))
+}
+
+/// What the statement asks of its rows, where it has one WHERE.
+fn asked(tokens: &[Token]) -> Option<Vec<&[Token]>> {
+    let ends = [
+        "order",
+        "limit",
+        "for",
+        "returning",
+        "group",
+        "having",
+        "offset",
+        "fetch",
+        "window",
+    ];
+    let outer = |from: usize| {
+        let mut depth = 0;
+        (tokens[from..].iter().enumerate()).filter_map(move |(at, token)| {
+            depth += deeper(token);
+            (depth == 0).then_some((from + at, token))
+        })
+    };
+    let (at, _) = outer(0).find(|(_, token)| token.is("where"))?;
+    if tokens.iter().filter(|token| token.is("where")).count() > 1 {
+        return None;
+    }
+    let end = outer(at + 1).find(|(_, token)| ends.iter().any(|end| token.is(end)));
+    let to = end.map_or(tokens.len(), |(to, _)| to);
+    Some(conditions(&tokens[at + 1..to]))
+}
+
+/// How much deeper the tokens after this one are in parentheses.
+fn deeper(token: &Token) -> isize {
+    match token {
+        Token::Sign('(' | '[') => 1,
+        Token::Sign(')' | ']') => -1,
+        _ => 0,
+    }
+}
+
+/// Whether the table is named once as one, and its columns have their own names.
+fn names_once(relation: &Relation, tokens: &[Token]) -> bool {
+    let is_table = |at: &usize| {
+        tokens[*at].word() == Some(&*relation.short)
+            && tokens.get(at + 1) != Some(&Token::Sign('.'))
+    };
+    let mut places = (0..tokens.len()).filter(is_table);
+    let (Some(at), None) = (places.next(), places.next()) else {
+        return false;
+    };
+    let names = tokens[at..].iter().take(4);
+    let mut names = names.take_while(|token| !token.is("set") && !token.is("where"));
+    tokens[0].is("insert") || !names.any(|token| matches!(token, Token::Sign('(' | ',')))
 }
 
 /// The value of the key in an INSERT of one row into a table that nothing else makes unique.
@@ -170,9 +233,8 @@ fn conditions(tokens: &[Token]) -> Vec<&[Token]> {
     }
     let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
     for (at, token) in tokens.iter().enumerate() {
+        depth += deeper(token);
         match token {
-            Token::Sign('(') => depth += 1,
-            Token::Sign(')') => depth -= 1,
             token if depth == 0 && (token.is("or") || token.is("not") || token.is("between")) => {
                 return Vec::new();
             }
@@ -238,11 +300,13 @@ pub(super) fn value_of(token: &Token, of_type: &str, statement: &Statement) -> O
         "text" | "character varying" | "uuid" => {
             let inner = value.trim_matches('"');
             let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@ ".contains(c);
-            let quoted = value.len() == inner.len() + 2 || of_type == "uuid";
-            (quoted && !inner.is_empty() && inner.chars().all(is_plain)).then(|| match of_type {
-                "uuid" => inner.to_lowercase(),
-                _ => inner.to_owned(),
-            })
+            if of_type == "uuid" {
+                let digits = inner.replace('-', "").to_lowercase();
+                let is_whole = digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
+                return is_whole.then_some(digits);
+            }
+            let quoted = value.len() == inner.len() + 2;
+            (quoted && !inner.is_empty() && inner.chars().all(is_plain)).then(|| inner.to_owned())
         }
         _ => None,
     }

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::catalog::{CLOCKS, Catalog, Relation};
+use super::catalog::{Catalog, is_of_the_server};
+use super::order::order_matters;
 use super::print::Strength;
 use super::tokens::{Token, tokens};
+use super::write::{Writing, body, write};
 
 /// What a statement of some text touches: whole relations, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub(crate) struct Shape {
     pub(crate) advisory: bool,
     /// Whether something is checked when its transaction commits.
     pub(crate) is_deferred: bool,
+    /// Whether what comes of it may depend on where in its table a row is.
+    pub(crate) order_matters: bool,
     /// Whether it calls functions of the application's, or fires its triggers.
     pub(crate) fires: bool,
 }
@@ -45,14 +49,12 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     if tokens.iter().filter_map(Token::word).any(is_of_the_server) {
         return Ok(None);
     }
-    let mut called = called(&tokens);
-    // What this project's locks set is for themselves.
-    if text.matches("set_config(").count()
-        == text.matches("set_config('diesel_locks.owner'").count()
-    {
-        called.retain(|name| name != "set_config");
+    // An upsert looks at `xmax` of its own row.
+    let is_insert = tokens.first().is_some_and(|first| first.is("insert"));
+    if (!is_insert && tokens.iter().any(is_of_the_row)) || hides_names(&tokens) {
+        return Ok(None);
     }
-    if !calls(conn, catalog, &called, &mut shape)? {
+    if !calls(catalog, &tokens, text, &mut shape) {
         return Ok(None);
     }
     // A lock that is in the way now is not worth waiting for.
@@ -64,10 +66,16 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     })?;
     let locked: QueryResult<Vec<(String, String)>> = sql::<(Text, Text)>(LOCKED).load(conn);
     conn.batch_execute("ROLLBACK; DEALLOCATE diesel_locks_harness")?;
-    for (name, mode) in locked? {
-        let Some(relation) = catalog.relations.get(&name) else {
+    let locked = locked?;
+    let is_view = |(name, _): &(String, String)| {
+        let known = catalog.relations.get(name);
+        known.is_some_and(|known| known.kind == "v")
+    };
+    let has_views = locked.iter().any(is_view);
+    for (name, mode) in locked {
+        if !catalog.relations.contains_key(&name) {
             return Ok(None);
-        };
+        }
         shape.named.insert(name.clone());
         match mode.as_str() {
             "AccessShareLock" => {
@@ -75,19 +83,33 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
             }
             "RowShareLock" => {
                 shape.reads.insert(name.clone());
-                shape.locks.insert((name.clone(), row_lock(&tokens)));
+                let strength = match has_views {
+                    true => Strength::Update,
+                    false => row_lock(&tokens),
+                };
+                shape.locks.insert((name.clone(), strength));
             }
             "RowExclusiveLock" => {
-                if !write(catalog, &name, &tokens, &mut shape) {
+                // What columns of a view are called is not what they are.
+                let writing = match has_views {
+                    true => Writing::Anything,
+                    false => Writing::Words(&tokens),
+                };
+                if !write(catalog, &name, writing, &mut shape) {
                     return Ok(None);
                 }
             }
             _ => return Ok(None),
         }
-        if relation.is_odd || relation.kind == "f" {
+        if catalog.is_odd(&name) {
             return Ok(None);
         }
     }
+    let key = match shape.named.first() {
+        Some(name) if shape.named.len() == 1 => catalog.relations[name].key.as_ref(),
+        _ => None,
+    };
+    shape.order_matters = order_matters(&tokens, key.map(|(column, _)| column.as_str()));
     Ok(Some(shape))
 }
 
@@ -98,6 +120,22 @@ ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
 WHERE (l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()) \
 AND (pg_catalog.strpos('rpvmfS', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0) \
 AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_')";
+
+/// Whether it is a column that tells where a row is, or who has it.
+fn is_of_the_row(token: &Token) -> bool {
+    let columns = ["ctid", "xmin", "xmax", "cmin", "cmax"];
+    token.word().is_some_and(|word| columns.contains(&word))
+}
+
+/// Whether it has names like `U&"d\0061t"`.
+fn hides_names(tokens: &[Token]) -> bool {
+    let hides = |three: &[Token]| {
+        three[0].is("u")
+            && three[1] == Token::Sign('&')
+            && matches!(three[2], Token::Word { quoted: true, .. })
+    };
+    tokens.windows(3).any(hides)
+}
 
 /// The weakest lock that its words ask for is not known to be that of each table: the strongest.
 fn row_lock(tokens: &[Token]) -> Strength {
@@ -123,170 +161,13 @@ fn row_lock(tokens: &[Token]) -> Strength {
     strongest.unwrap_or(Strength::Update)
 }
 
-/// Adds what a write touches, and says whether that is all known.
-fn write(catalog: &Catalog, name: &str, tokens: &[Token], shape: &mut Shape) -> bool {
-    let has = |word: &str| tokens.iter().any(|token| token.is(word));
-    let unknown = Relation::default();
-    let relation = catalog.relations.get(name).unwrap_or(&unknown);
-    let keeps_keys = has("update") && !has("delete") && !has("insert") && !has("merge");
-    let keeps_keys = keeps_keys && !sets_any(tokens, relation);
-    let strength = match keeps_keys {
-        true => Strength::NoKeyUpdate,
-        false => Strength::Update,
-    };
-    shape.reads.insert(name.to_owned());
-    shape.writes.insert(name.to_owned());
-    shape.locks.insert((name.to_owned(), strength));
-    shape.is_deferred |= relation.is_deferred;
-    if has("insert") || has("merge") || tokens.is_empty() {
-        shape.sequences.extend(relation.sequence.clone().map(Some));
-    }
-    for parent in &relation.references {
-        shape.reads.insert(parent.table.clone());
-        shape
-            .locks
-            .insert((parent.table.clone(), Strength::KeyShare));
-    }
-    if !keeps_keys {
-        for child in &relation.referenced_by {
-            shape.reads.insert(child.table.clone());
-            shape
-                .locks
-                .insert((child.table.clone(), Strength::KeyShare));
-            let is_new = child.cascades && !shape.writes.contains(&child.table);
-            if is_new && !write(catalog, &child.table, &[], shape) {
-                return false;
-            }
-        }
-    }
-    relation.triggers.iter().all(|function| {
-        shape.fires = true;
-        body(catalog, function, shape, &mut BTreeSet::new())
-    })
-}
-
-/// Whether an UPDATE may set a column of a unique index, by name.
-fn sets_any(tokens: &[Token], relation: &Relation) -> bool {
-    let keys: BTreeSet<&str> = match relation.unique.iter().all(Option::is_some) {
-        true => (relation.unique.iter().flatten().flatten())
-            .map(String::as_str)
-            .collect(),
-        false => return true,
-    };
-    if relation.has_children || !relation.parents.is_empty() {
-        return true;
-    }
-    let from = tokens.iter().position(|token| token.is("set"));
-    let names_key = |at: usize| {
-        let is_key = tokens[at].word().is_some_and(|name| keys.contains(name));
-        let is_set = matches!(tokens.get(at + 1), Some(Token::Sign('=' | ',' | ')')));
-        is_key && is_set
-    };
-    let to = tokens.iter().rposition(|token| token.is("where"));
-    let range = from.unwrap_or(0)..to.unwrap_or(tokens.len()).max(from.unwrap_or(0));
-    range.into_iter().any(names_key)
-}
-
-/// Adds what a function may touch, as far as its words tell, and says whether they tell all.
-fn body(catalog: &Catalog, name: &str, shape: &mut Shape, seen: &mut BTreeSet<String>) -> bool {
-    if !seen.insert(name.to_owned()) {
-        return true;
-    }
-    let Some(functions) = catalog.functions.get(name) else {
-        return false;
-    };
-    for function in functions {
-        if !matches!(function.language.as_str(), "sql" | "plpgsql") || function.body.is_empty() {
-            return false;
-        }
-        let tokens = tokens(&function.body);
-        for word in tokens.iter().filter_map(Token::word) {
-            let opaque = [
-                "execute",
-                "dblink",
-                "notify",
-                "listen",
-                "set_config",
-                "lock",
-                "truncate",
-            ];
-            if opaque.contains(&word) || word.starts_with("pg_") {
-                return false;
-            }
-            if word == "nextval" {
-                shape.sequences.insert(None);
-            }
-            if catalog.functions.contains_key(word) && !body(catalog, word, shape, seen) {
-                return false;
-            }
-            let named = catalog.relations.keys().filter(|full| {
-                let last = full.rsplit('.').next().unwrap_or(full);
-                last.trim_matches('"') == word
-            });
-            for relation in named.cloned().collect::<Vec<_>>() {
-                let is_known = catalog
-                    .relations
-                    .get(&relation)
-                    .map(|known| known.kind.as_str());
-                // What a view is of is not in the words.
-                if is_known != Some("r") {
-                    return false;
-                }
-                if !shape.writes.contains(&relation) && !write(catalog, &relation, &[], shape) {
-                    return false;
-                }
-            }
-        }
-    }
-    true
-}
-
-/// Whether a name may be that of a view of what all sessions do, such as `pg_locks`.
-fn is_of_the_server(name: &str) -> bool {
-    let is_known = ["pg_catalog", "pg_backend_pid"].contains(&name)
-        || name.starts_with("pg_advisory_")
-        || name.starts_with("pg_try_advisory_");
-    name == "information_schema" || (name.starts_with("pg_") && !is_known)
-}
-
-/// The functions that its words call, or what looks like one.
-fn called(tokens: &[Token]) -> Vec<String> {
-    let mut called = Vec::new();
-    for (at, pair) in tokens.windows(2).enumerate() {
-        let Token::Word { text, quoted } = &pair[0] else {
-            continue;
-        };
-        let introduced = at > 0
-            && ["into", "update", "table"]
-                .iter()
-                .any(|w| tokens[at - 1].is(w));
-        if pair[1] == Token::Sign('(') && !introduced && (*quoted || !is_keyword(text)) {
-            called.push(text.clone());
-        }
-    }
-    called.sort();
-    called.dedup();
-    called
-}
-
-fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: &str = " all and any array as by between case cast char conflict coalesce \
-        cross delete distinct else except exclude exists extract filter from full greatest group \
-        having ilike in inner insert intersect interval into is join key left like limit \
-        materialized natural not nullif numeric of offset on operator or order over partition \
-        position returning right row rows select set share similar some substring then trim \
-        union update using values varchar when where with within ";
-    KEYWORDS.contains(&format!(" {word} "))
-}
-
-/// Adds what the functions touch, and says whether that is known.
-fn calls<C: LoadConnection<Backend = Pg>>(
-    conn: &mut C,
-    catalog: &Catalog,
-    called: &[String],
-    shape: &mut Shape,
-) -> QueryResult<bool> {
-    for name in called {
+/// Adds what the functions touch that its words may call, and says whether that is known.
+fn calls(catalog: &Catalog, tokens: &[Token], text: &str, shape: &mut Shape) -> bool {
+    // What this project's locks set is for themselves.
+    let sets_own = text.matches("set_config(").count()
+        == text.matches("set_config('diesel_locks.owner'").count();
+    // A function of a row may be called as if it were a column.
+    for name in tokens.iter().filter_map(Token::word) {
         if name.starts_with("pg_advisory_") || name.starts_with("pg_try_advisory_") {
             shape.advisory = true;
         } else if name == "nextval" {
@@ -295,22 +176,11 @@ fn calls<C: LoadConnection<Backend = Pg>>(
             // It may see or do something before its statement waits.
             shape.fires = true;
             if !body(catalog, name, shape, &mut BTreeSet::new()) {
-                return Ok(false);
+                return false;
             }
-        } else if !CLOCKS.contains(&name.as_str()) && is_volatile(conn, name)? {
-            return Ok(false);
+        } else if catalog.volatile.contains(name) && !(name == "set_config" && sets_own) {
+            return false;
         }
     }
-    Ok(true)
-}
-
-/// Whether the server has a function of this name that may do something. What is none is a name
-/// with columns.
-fn is_volatile<C: LoadConnection<Backend = Pg>>(conn: &mut C, name: &str) -> QueryResult<bool> {
-    let asked = sql::<Bool>(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc \
-         WHERE (provolatile::pg_catalog.text OPERATOR(pg_catalog.=) 'v') \
-         AND proname::pg_catalog.text OPERATOR(pg_catalog.=) ",
-    );
-    asked.bind::<Text, _>(name).sql(")").get_result(conn)
+    true
 }

@@ -1,6 +1,6 @@
 //! What is known of the statements so far.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
@@ -9,9 +9,10 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
-use super::print::Touch;
+use super::print::{Lock, Strength, Thing, Touch};
 use super::shape::{Shape, shape};
 use super::statement::{Kind, Statement};
+use super::tokens::{Token, tokens};
 use super::touch::touch;
 use crate::sessions::IsolationLevel;
 
@@ -22,6 +23,17 @@ pub(crate) struct Shapes {
     default_level: Option<IsolationLevel>,
     /// None where it can't be told what the statement does.
     shapes: HashMap<String, Option<Shape>>,
+    /// The words of statements whose values are other ones in each run, such as numbers of
+    /// sequences: which rows they are about is not known beforehand.
+    varying: HashSet<String>,
+    /// The tables that are read in the order in which their rows lie: where a row goes depends on
+    /// what was written before it.
+    scanned: BTreeSet<Thing>,
+    /// Whether there are statements of which nothing is known: they may see who waits, or be kept
+    /// waiting by who waits.
+    pub(crate) has_unknown: bool,
+    /// How often what was learnt has made more statements depend on each other.
+    pub(crate) revision: usize,
 }
 
 impl Shapes {
@@ -32,20 +44,67 @@ impl Shapes {
         C: LoadConnection<Backend = Pg>,
     {
         for part in statement.split() {
-            if part.kind() != Kind::Query || self.shapes.contains_key(&part.sql) {
+            if part.kind() == Kind::Other && !part.is_of_the_session() {
+                self.note_unknown();
+            }
+            if part.kind() != Kind::Query {
                 continue;
             }
             if self.look(conn).is_err() {
                 return;
             }
-            let Some(catalog) = &self.catalog else {
-                return;
+            let (Some(catalog), false) = (&self.catalog, self.shapes.contains_key(&part.sql))
+            else {
+                self.note(&part);
+                continue;
             };
             // What can't be told now may be told when its table is there, or is free.
             if let Ok(found) = shape(conn, catalog, &part.sql) {
-                self.shapes.insert(part.sql, found);
+                self.shapes.insert(part.sql.clone(), found);
+            }
+            self.note(&part);
+        }
+    }
+
+    /// Takes note of what a statement says of others.
+    fn note(&mut self, statement: &Statement) {
+        match self.touch(statement) {
+            Some(touch) => {
+                let before = self.scanned.len();
+                self.scanned.extend(touch.scans);
+                self.revision += usize::from(self.scanned.len() > before);
+            }
+            None => self.note_unknown(),
+        }
+    }
+
+    /// There is something of which nothing is known.
+    pub(crate) fn note_unknown(&mut self) {
+        self.revision += usize::from(!self.has_unknown);
+        self.has_unknown = true;
+    }
+
+    /// The same statement of two runs: its values may be other ones each time.
+    pub(crate) fn compare(&mut self, one: &Statement, other: &Statement) {
+        if one == other {
+            return;
+        }
+        for (one, other) in one.split().iter().zip(&other.split()) {
+            if self.touch(one) != self.touch(other) {
+                self.varying.insert(one.words());
+                self.revision += 1;
             }
         }
+    }
+
+    /// Whether a statement of which nothing is known may change how those that follow it in its
+    /// session are understood.
+    pub(crate) fn may_configure(&self, statement: &Statement) -> bool {
+        let functions = self.catalog.as_ref().map(|catalog| &catalog.functions);
+        let is_own = |name: &str| functions.is_none_or(|functions| functions.contains_key(name));
+        let tokens = tokens(&statement.sql);
+        let mut names = tokens.iter().filter_map(Token::word);
+        names.any(|name| name == "set_config" || is_own(name))
     }
 
     /// Reads the catalogue, once.
@@ -78,6 +137,17 @@ impl Shapes {
     /// What a single statement touches, if that is known.
     pub(crate) fn touch(&self, statement: &Statement) -> Option<Touch> {
         let shape = self.shapes.get(&statement.sql)?.as_ref()?;
-        Some(touch(self.catalog.as_ref()?, shape, statement))
+        let is_varying = !self.varying.is_empty() && self.varying.contains(&statement.words());
+        let mut touch = touch(self.catalog.as_ref()?, shape, statement, is_varying);
+        for written in &touch.writes {
+            let place = Thing::any(&written.of);
+            if self.scanned.contains(&place) {
+                touch.bumps.push(Lock {
+                    thing: Thing::row("place", &written.of),
+                    strength: Strength::Update,
+                });
+            }
+        }
+        Some(touch)
     }
 }

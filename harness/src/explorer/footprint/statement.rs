@@ -58,10 +58,19 @@ impl Statement {
         kind(&tokens(&self.sql))
     }
 
-    /// What Diesel or a pool sends of itself, and is no step.
-    pub(crate) fn is_housekeeping(&self) -> bool {
-        self.sql == "SELECT 1"
-            || self.sql == "SELECT pg_catalog.pg_advisory_unlock_all()"
+    /// Whether it is a command that says something of its own session, and touches nothing.
+    pub(crate) fn is_of_the_session(&self) -> bool {
+        let commands = ["set", "reset", "show", "listen", "unlisten", "notify"];
+        let tokens = tokens(&self.sql);
+        let first = tokens.first();
+        first.is_some_and(|first| commands.iter().any(|command| first.is(command)))
+    }
+
+    /// What Diesel or a pool sends of itself, and is no step: unless the session has a transaction
+    /// open, of which it may be the first statement, or locks, which it may let go.
+    pub(crate) fn is_housekeeping(&self, is_open: bool, has_locks: bool) -> bool {
+        (self.sql == "SELECT 1" && !is_open)
+            || (self.sql == "SELECT pg_catalog.pg_advisory_unlock_all()" && !has_locks)
             || (self.sql.contains("FROM \"pg_type\"") && self.sql.contains("\"typarray\""))
     }
 
@@ -161,6 +170,8 @@ fn kind(tokens: &[Token]) -> Kind {
         return Kind::Other;
     };
     match first {
+        // It waits for others to end.
+        "begin" | "start" | "set" if has("deferrable") => Kind::Other,
         "begin" => Kind::Begin(level(tokens)),
         "start" if is(1, "transaction") => Kind::Begin(level(tokens)),
         "commit" | "end" if !has("chain") && !has("prepared") => Kind::Commit,

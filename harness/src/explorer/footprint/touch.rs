@@ -3,16 +3,27 @@
 use super::advisory::advisory;
 use super::catalog::Catalog;
 use super::print::{Lock, Strength, Thing, Touch};
-use super::row::row;
+use super::row::{asks_for_one, row};
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::tokens;
 
 const SEQUENCE: &str = "sequence";
 
-pub(crate) fn touch(catalog: &Catalog, shape: &Shape, statement: &Statement) -> Touch {
+/// Without rows and keys where its values are other ones each time.
+pub(crate) fn touch(
+    catalog: &Catalog,
+    shape: &Shape,
+    statement: &Statement,
+    is_varying: bool,
+) -> Touch {
     let tokens = tokens(&statement.sql);
-    let row = row(catalog, shape, statement, &tokens);
+    let unknown = Statement::default();
+    let statement = if is_varying { &unknown } else { statement };
+    let row = match is_varying {
+        true => None,
+        false => row(catalog, shape, statement, &tokens),
+    };
     let thing = |name: &String| {
         let root = catalog.root(name);
         match &row {
@@ -49,7 +60,15 @@ pub(crate) fn touch(catalog: &Catalog, shape: &Shape, statement: &Statement) -> 
         touch.row = touch.waits_for.is_some().then_some(found.key);
     }
     if shape.advisory {
-        advisory(statement, &tokens, &mut touch);
+        advisory(statement, &tokens, &mut touch, is_varying);
+    }
+    if shape.order_matters && !asks_for_one(catalog, shape, &tokens) {
+        let fired = match shape.fires {
+            true => Some(shape.reads.iter().chain(&shape.writes)),
+            false => None,
+        };
+        let scanned = shape.named.iter().chain(fired.into_iter().flatten());
+        touch.scans = scanned.map(|name| Thing::any(catalog.root(name))).collect();
     }
     touch
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::node::Node;
 use super::{Frontier, Left, Task};
 use crate::explorer::footprint::Footprint;
-use crate::explorer::model::{Actor, Known, State, Way};
+use crate::explorer::model::{Actor, Known, Way};
 use crate::explorer::ran::lock;
 use crate::explorer::schedule::Schedule;
 
@@ -90,6 +90,7 @@ impl Frontier<'_> {
                 state,
                 sleeping: still.map(|(actor, _)| *actor).collect(),
                 tries: 0,
+                beginning: node.beginning,
             }));
             sleeping.push((way.actor, footprint));
         }
@@ -99,7 +100,7 @@ impl Frontier<'_> {
     /// Whether a serial order is the same as one that was run.
     pub(super) fn is_known(&self, order: &[usize]) -> bool {
         let knowledge = lock(self.knowledge);
-        let mut state = State::new(self.sessions, knowledge.is_exhaustive);
+        let mut state = knowledge.start(self.sessions);
         for &session in order {
             loop {
                 let Known::Ways(ways) = knowledge.ways(&state, self.sessions) else {

@@ -11,14 +11,17 @@ pub(super) struct Node {
     pub(super) sleeping: Vec<Actor>,
     /// How often a run was to find out more.
     pub(super) tries: usize,
+    /// How often it was begun again before.
+    pub(super) beginning: usize,
 }
 
 impl Node {
-    pub(super) fn root(sessions: usize, is_exhaustive: bool) -> Self {
+    pub(super) fn root(state: State, beginning: usize) -> Self {
         Self {
+            beginning,
             preemptions: 0,
             order: Vec::new(),
-            state: State::new(sessions, is_exhaustive),
+            state,
             sleeping: Vec::new(),
             tries: 0,
         }

@@ -1,5 +1,6 @@
 //! Sessions that are ended on their way.
 
+use super::connections::Connections;
 use std::panic;
 use std::sync::{MutexGuard, PoisonError};
 
@@ -33,7 +34,7 @@ impl Gate {
             inner.is_to_crash = false;
             inner.is_to_crash_after = false;
             inner.is_again = true;
-            inner.is_open = false;
+            inner.connections = Connections::default();
             inner.last_error = None;
         }
         !inner.is_over

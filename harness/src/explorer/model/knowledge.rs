@@ -49,7 +49,7 @@ pub(crate) struct Way {
 impl Knowledge {
     /// Takes note of a run.
     pub(crate) fn learn(&mut self, start: &[Option<Arc<Next>>], taken: &[Taken], end: usize) {
-        let mut state = State::new(start.len(), self.is_exhaustive);
+        let mut state = self.start(start.len());
         for (session, next) in start.iter().enumerate() {
             self.note_next(state.key(session), next);
         }
@@ -77,21 +77,30 @@ impl Knowledge {
         self.lengths.get(&session).copied().unwrap_or_default()
     }
 
-    /// Forgets the runs, but not the statements; every step may depend on every other one.
+    /// Where every run begins.
+    pub(crate) fn start(&self, sessions: usize) -> State {
+        State::new(sessions, self.is_exhaustive, self.shapes.has_unknown)
+    }
+
+    /// Forgets the runs, but not the statements.
     pub(crate) fn forget(&mut self) {
-        let shapes = std::mem::take(&mut self.shapes);
         *self = Self {
-            shapes,
-            is_exhaustive: true,
+            shapes: std::mem::take(&mut self.shapes),
+            is_exhaustive: self.is_exhaustive,
             crashes: self.crashes,
-            is_contradictory: self.is_contradictory,
             ..Self::default()
         };
     }
 
     fn note_next(&mut self, key: u64, next: &Option<Arc<Next>>) {
         match self.nexts.entry(key) {
-            Entry::Occupied(known) => self.is_contradictory |= known.get() != next,
+            Entry::Occupied(known) => {
+                self.is_contradictory |= known.get() != next;
+                let statement = |next: &Option<Arc<Next>>| next.as_ref()?.statement.clone();
+                if let (Some(one), Some(other)) = (statement(known.get()), statement(next)) {
+                    self.shapes.compare(&one, &other);
+                }
+            }
             Entry::Vacant(new) => {
                 new.insert(next.clone());
             }

@@ -1,6 +1,8 @@
 //! A session's transaction, as its statements tell.
 
-use crate::explorer::footprint::{Footprint, Kind, Lock, Serializable, Shapes, Statement, Thing};
+use crate::explorer::footprint::{
+    Footprint, Kind, Lock, Serializable, Shapes, Statement, Strength, Thing,
+};
 use crate::sessions::IsolationLevel;
 
 /// What a session has done and holds.
@@ -9,6 +11,10 @@ pub(super) struct Local {
     transaction: Option<Transaction>,
     /// Advisory locks of the session that it has for certain.
     session_held: Vec<Lock>,
+    /// Those that it may have.
+    session_locks: Vec<Lock>,
+    /// It has done something of which nothing is known, and may have any lock.
+    was_unknown: bool,
     /// Nothing is known of what it does from now on, such as after a `SET`.
     is_lost: bool,
 }
@@ -35,10 +41,21 @@ pub(super) struct Foreseen {
     pub(super) waits_for: Option<Lock>,
     /// Whether what others do from now on is not known either.
     pub(super) is_lost: bool,
+    /// Whether it is several statements.
+    is_several: bool,
     after: Local,
 }
 
 impl Local {
+    /// Nothing is known of a session any more.
+    pub(super) fn lost() -> Self {
+        Self {
+            was_unknown: true,
+            is_lost: true,
+            ..Self::default()
+        }
+    }
+
     /// What the session will do with a statement.
     pub(super) fn foresee(&self, statement: &Statement, shapes: &Shapes) -> Foreseen {
         let mut local = self.clone();
@@ -58,6 +75,7 @@ impl Local {
             footprint,
             waits_for,
             is_lost,
+            is_several: parts.len() > 1,
             after: local,
         }
     }
@@ -82,6 +100,10 @@ impl Local {
                 }
                 Footprint::default()
             }
+            Kind::RollbackTo | Kind::Commit | Kind::Rollback if self.is_lost => {
+                self.transaction = None;
+                self.unknown()
+            }
             Kind::Savepoint | Kind::Release => Footprint::default(),
             Kind::RollbackTo => match &mut self.transaction {
                 Some(transaction) => transaction.let_go(),
@@ -96,7 +118,10 @@ impl Local {
             }
             Kind::Query => match (shapes.touch(statement), self.is_lost) {
                 (Some(touch), false) => self.query(touch, shapes, waits),
-                _ => self.unknown(),
+                (known, _) => {
+                    self.is_lost |= known.is_none() && shapes.may_configure(statement);
+                    self.unknown()
+                }
             },
             Kind::Other => {
                 let word = statement.sql.split_whitespace().next().unwrap_or_default();
@@ -115,10 +140,13 @@ impl Local {
     }
 
     fn unknown(&mut self) -> Footprint {
+        self.was_unknown = true;
+        // It may have let go of anything. Not every command takes a snapshot.
+        self.session_held.clear();
         if let Some(transaction) = &mut self.transaction {
             transaction.is_unknown = true;
             transaction.is_quiet = false;
-            transaction.has_snapshot = true;
+            transaction.held.clear();
         }
         Footprint::unknown()
     }
@@ -167,6 +195,7 @@ impl Local {
         footprint.locks.extend(touch.bumps);
         footprint.locks.extend(touch.session_locks.iter().cloned());
         footprint.lets_go.extend(touch.unlocks);
+        self.session_locks.extend(touch.session_locks);
         // An unlock may let go of less than it says.
         self.session_held.retain(|held| {
             !footprint
@@ -179,6 +208,15 @@ impl Local {
             footprint.publishes.extend(touch.writes);
             footprint.lets_go.extend(touch.locks);
         } else if let Some(transaction) = &mut self.transaction {
+            // A row of the same key may be another one now: who waits for the old one gets none.
+            let replaced = |held: &Lock| {
+                let meets = |lock: &Lock| {
+                    lock.strength == Strength::Update && lock.thing.meets(&held.thing)
+                };
+                touch.writes.iter().any(|thing| thing.meets(&held.thing))
+                    && touch.locks.iter().any(meets)
+            };
+            transaction.held.retain(|held| !replaced(held));
             transaction.writes.extend(touch.writes);
             transaction.locks.extend(touch.locks);
         }
@@ -205,6 +243,7 @@ impl Local {
             footprint,
             waits_for: None,
             is_lost: false,
+            is_several: false,
             after: Self::default(),
         }
     }
@@ -213,6 +252,18 @@ impl Local {
     pub(super) fn fail(&mut self) {
         if let Some(transaction) = &mut self.transaction {
             transaction.held.clear();
+        }
+    }
+
+    /// Whether who does this may have to wait for the session.
+    pub(super) fn may_hold_up(&self, footprint: &Footprint) -> bool {
+        let own = self.transaction.as_ref();
+        let is_unknown = self.was_unknown || own.is_some_and(|own| own.is_unknown);
+        let locks = own.into_iter().flat_map(|own| &own.locks);
+        let mut locks = locks.chain(&self.session_locks);
+        match footprint.unknown {
+            true => is_unknown || locks.next().is_some(),
+            false => is_unknown || locks.any(|held| footprint.wants(held)),
         }
     }
 
@@ -242,8 +293,9 @@ impl Foreseen {
             }
             return (self.footprint, self.after);
         }
-        // Whatever it had is gone, or may be.
+        // Whatever it had is gone, or may be. What came after what has failed was not done.
         let mut after = self.after;
+        after.is_lost |= self.is_several;
         if let Some(transaction) = &mut after.transaction {
             add(&mut self.footprint, transaction.let_go());
         } else if let Some(ended) = &before.transaction {

@@ -13,6 +13,8 @@ pub(crate) struct Next {
     pub(crate) label: String,
     /// None is a step of the test's own, of which nothing is known.
     pub(crate) statement: Option<Statement>,
+    /// Other connections of the session have transactions open.
+    pub(crate) is_mixed: bool,
     /// The statement without values.
     words: String,
 }
@@ -40,6 +42,7 @@ impl Next {
     pub(crate) fn new(label: &str, statement: Option<Statement>) -> Self {
         Self {
             label: label.to_owned(),
+            is_mixed: false,
             words: statement
                 .as_ref()
                 .map_or_else(String::new, Statement::words),
@@ -74,6 +77,8 @@ pub(crate) struct Effect {
     pub(crate) resumes: Vec<(usize, bool)>,
     /// Nothing went on.
     pub(crate) is_stuck: bool,
+    /// A connection was closed after it, with what it had.
+    pub(crate) closes: bool,
 }
 
 /// An event of a run, and what each session that has gone on does next; none has ended.
@@ -104,6 +109,8 @@ pub(crate) struct State {
     pub(crate) events: Vec<Arc<Event>>,
     is_exhaustive: bool,
     is_lost: bool,
+    /// Whether somebody may see who waits.
+    is_watched: bool,
     pub(crate) is_stuck: bool,
     pub(crate) has_crashed: bool,
 }
@@ -127,6 +134,11 @@ impl Coming {
             .is_some_and(|foreseen| !foreseen.footprint.sees.is_empty())
     }
 
+    fn may_wait_for(&self, other: &Local) -> bool {
+        let foreseen = self.foreseen.as_ref();
+        foreseen.is_none_or(|foreseen| other.may_hold_up(&foreseen.footprint))
+    }
+
     /// The lock for which it may have to wait, where a wait is as good as coming later.
     pub(crate) fn waits_for(&self) -> Option<&Lock> {
         self.foreseen.as_ref()?.waits_for.as_ref()
@@ -134,7 +146,7 @@ impl Coming {
 }
 
 impl State {
-    pub(crate) fn new(sessions: usize, is_exhaustive: bool) -> Self {
+    pub(crate) fn new(sessions: usize, is_exhaustive: bool, is_watched: bool) -> Self {
         let start = |session| number(&("start", session));
         Self {
             locals: vec![Local::default(); sessions],
@@ -142,6 +154,7 @@ impl State {
             waiting: vec![None; sessions],
             events: Vec::new(),
             is_exhaustive,
+            is_watched,
             is_lost: false,
             is_stuck: false,
             has_crashed: false,
@@ -150,6 +163,11 @@ impl State {
 
     pub(crate) fn is_exhaustive(&self) -> bool {
         self.is_exhaustive
+    }
+
+    /// Whether what is there may be other than what the statements say.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// What decides what the session does next.
@@ -169,7 +187,8 @@ impl State {
 
     pub(crate) fn coming(&self, session: usize, next: &Next, shapes: &Shapes) -> Coming {
         let crashes = CRASHES.contains(&next.label.as_str());
-        let foreseen = next.statement.as_ref().map(|statement| {
+        let known = next.statement.as_ref().filter(|_| !next.is_mixed);
+        let foreseen = known.map(|statement| {
             let mut foreseen = match next.label.as_str() {
                 CRASH => self.locals[session].crash(),
                 UNANSWERED => self.locals[session].commit_and_crash(statement, shapes),
@@ -204,8 +223,10 @@ impl State {
         let session = coming.session;
         let before = &self.locals[session];
         let (mut footprint, local) = match &coming.foreseen {
-            Some(foreseen) => foreseen.clone().end(before, effect.fails, effect.holds),
-            None => (Footprint::unknown(), before.clone()),
+            Some(foreseen) if !effect.closes => {
+                foreseen.clone().end(before, effect.fails, effect.holds)
+            }
+            _ => (Footprint::unknown(), Local::lost()),
         };
         footprint.unknown |=
             effect.waits.is_some() || !effect.resumes.is_empty() || effect.is_stuck;
@@ -263,11 +284,14 @@ impl State {
         for (session, coming) in coming {
             let wanted = coming.waits_for();
             let holders = wanted.map_or_else(Vec::new, |lock| self.holders(*session, lock));
-            match holders.is_empty() || self.is_exhaustive || self.is_lost {
+            let waits = self.is_exhaustive || self.is_lost || self.is_watched;
+            match holders.is_empty() || waits {
                 true => enabled.push(*session),
                 false => later.push(*session),
             }
-            edges.extend(holders.iter().map(|holder| (*session, *holder)));
+            let may_wait_for = (self.locals.iter().enumerate())
+                .filter(|(other, local)| other != session && coming.may_wait_for(local));
+            edges.extend(may_wait_for.map(|(other, _)| (*session, other)));
         }
         for (session, waits) in self.waiting.iter().enumerate() {
             let holders = waits.iter().flatten();

@@ -1,0 +1,256 @@
+//! Sessions that depend on each other by what is easily overlooked: where rows lie, what a view or
+//! a trigger calls, who waits meanwhile. Each program comes to the same ends with every order and
+//! with those that the Explorer holds for different.
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::sql_query;
+use diesel::sql_types::Text;
+use diesel_locks_harness::{Explorer, TestDatabase};
+use serial_test::parallel;
+
+const SCHEMA: &str = "
+    CREATE TABLE items (id int PRIMARY KEY, v int NOT NULL);
+    CREATE TABLE parts (id int PRIMARY KEY, v int NOT NULL);
+    CREATE TABLE notes (text text);
+    CREATE SEQUENCE numbers;
+    CREATE TABLE bills (id int DEFAULT nextval('numbers'), v int);
+    CREATE TABLE votes (id int DEFAULT nextval('numbers'), v int);
+    CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+    CREATE TABLE users (id int PRIMARY KEY, mail text, name text,
+        low text GENERATED ALWAYS AS (lower(mail)) STORED UNIQUE, tags int[] UNIQUE);
+    CREATE FUNCTION worth() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT sum(v) FROM items';
+    CREATE FUNCTION parts_of(items) RETURNS bigint LANGUAGE sql STABLE AS
+        'SELECT sum(v) FROM parts';
+    CREATE VIEW worths AS SELECT worth()::text AS shown;
+    CREATE VIEW lockers AS SELECT count(*)::text AS shown FROM pg_locks WHERE locktype = 'advisory';
+    CREATE VIEW claims AS SELECT pg_try_advisory_xact_lock(5)::text AS shown;
+    CREATE FUNCTION has_notes() RETURNS boolean LANGUAGE sql STABLE AS
+        'SELECT EXISTS (SELECT FROM notes)';
+    CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN new.v := 77; RETURN new; END';
+    CREATE TABLE marked (id int PRIMARY KEY, v int);
+    CREATE TRIGGER marks BEFORE UPDATE ON marked FOR EACH ROW WHEN (has_notes())
+        EXECUTE FUNCTION mark();
+    CREATE FUNCTION start_again() RETURNS bigint LANGUAGE sql AS $$SELECT setval('numbers', 100)$$;
+    CREATE TABLE days (day int, text text) PARTITION BY RANGE (day);
+    CREATE TABLE days_1 PARTITION OF days FOR VALUES FROM (0) TO (10);
+    CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN INSERT INTO notes VALUES (new.text); RETURN new; END';
+    CREATE TRIGGER notes AFTER INSERT ON days_1 FOR EACH ROW EXECUTE FUNCTION noted();
+    CREATE TABLE left_side (id int);
+    CREATE TABLE right_side (id int);
+    CREATE TABLE both_sides () INHERITS (left_side, right_side);";
+
+const FILL: &str = "
+    TRUNCATE items;
+    DELETE FROM parts; DELETE FROM notes; DELETE FROM bills; DELETE FROM votes; DELETE FROM late;
+    DELETE FROM users; DELETE FROM marked; DELETE FROM days; DELETE FROM left_side;
+    DELETE FROM right_side;
+    SELECT setval('numbers', 1, false);
+    INSERT INTO items VALUES (1, 10), (2, 20), (3, 30);
+    INSERT INTO parts VALUES (1, 5);
+    INSERT INTO users (id, mail, tags) VALUES (1, 'a', '{1}'), (2, 'b', '{2}');
+    INSERT INTO marked VALUES (1, 1)";
+
+type Session = &'static [&'static str];
+
+#[rustfmt::skip]
+const PROGRAMS: &[(&str, &[Session])] = &[
+    ("rows in the order in which they lie", &[
+        &["UPDATE items SET v = 11 WHERE id = 1", "SELECT id::text AS shown FROM items"],
+        &["UPDATE items SET v = 21 WHERE id = 2"],
+    ]),
+    ("a row that is deleted and made again by who has locked it", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 2 FOR UPDATE",
+            "DELETE FROM items WHERE id = 2", "INSERT INTO items (id, v) VALUES (2, 5)", "COMMIT"],
+        &["UPDATE items SET v = v + 1 WHERE id = 2"],
+    ]),
+    ("a condition that closes the circle", &[
+        &["BEGIN", "UPDATE items SET v = v + 1 WHERE id = 1",
+            "UPDATE items SET v = v + 1 WHERE v > 15 AND v < 25", "COMMIT"],
+        &["BEGIN", "UPDATE items SET v = v + 1 WHERE v > 15 AND v < 25",
+            "UPDATE items SET v = v + 1 WHERE id = 1", "COMMIT"],
+    ]),
+    ("a new key that closes the circle", &[
+        &["BEGIN", "UPDATE items SET v = v + 1 WHERE id = 1", "INSERT INTO items VALUES (9, 1)",
+            "COMMIT"],
+        &["BEGIN", "INSERT INTO items VALUES (9, 2)", "UPDATE items SET v = v + 1 WHERE id = 1",
+            "COMMIT"],
+    ]),
+    ("a table's lock that closes the circle", &[
+        &["BEGIN", "UPDATE items SET v = v + 1 WHERE id = 1", "LOCK TABLE notes", "COMMIT"],
+        &["BEGIN", "INSERT INTO notes VALUES ('x')", "UPDATE items SET v = v + 1 WHERE id = 1",
+            "COMMIT"],
+    ]),
+    ("who waits for a row, and has the table", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 FOR UPDATE", "COMMIT"],
+        &["UPDATE items SET v = v + 1 WHERE id = 1"],
+        &["BEGIN; LOCK TABLE items IN SHARE MODE NOWAIT; COMMIT;"],
+    ]),
+    ("who looks at who waits", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 FOR UPDATE", "COMMIT"],
+        &["UPDATE items SET v = v + 1 WHERE id = 1"],
+        &["SELECT count(*)::text AS shown FROM pg_locks WHERE NOT granted"],
+    ]),
+    ("a lock that is shared, while one waits for it", &[
+        &["SELECT pg_advisory_lock_shared(1)", "SELECT pg_advisory_unlock_shared(1)"],
+        &["BEGIN", "SELECT pg_advisory_xact_lock(1)", "COMMIT"],
+        &["SELECT pg_try_advisory_xact_lock_shared(1)::text AS shown"],
+    ]),
+    ("a table that is read twice", &[
+        &["SELECT sum(b.v)::text AS shown FROM items a, items b WHERE a.id = 1"],
+        &["UPDATE items SET v = 21 WHERE id = 2"],
+    ]),
+    ("a filter of an aggregate", &[
+        &["SELECT count(*) FILTER (WHERE id = 1 AND v > 0)::text || max(v)::text AS shown FROM items"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a key in a case", &[
+        &["SELECT sum(v)::text AS shown FROM items \
+            WHERE CASE v WHEN 1 THEN v = 2 AND id = 1 AND true ELSE true END"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("an end in parentheses", &[
+        &["SELECT sum(v)::text AS shown FROM items \
+            WHERE id = 1 AND substring(v::text for 1) = '1' OR id = 2"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a unique index that is looked at by the commit", &[
+        &["BEGIN", "INSERT INTO late VALUES (1)", "COMMIT"],
+        &["BEGIN", "INSERT INTO late VALUES (1)", "COMMIT"],
+    ]),
+    ("a column that is generated, and unique", &[
+        &["UPDATE users SET mail = 'X' WHERE id = 1"],
+        &["UPDATE users SET mail = 'x' WHERE id = 2"],
+    ]),
+    ("an element of what is unique", &[
+        &["UPDATE users SET tags[1] = 9 WHERE id = 1"],
+        &["UPDATE users SET tags[1] = 9 WHERE id = 2"],
+    ]),
+    ("a sequence of two tables", &[
+        &["INSERT INTO bills (v) VALUES (1)"],
+        &["INSERT INTO votes (v) VALUES (1)"],
+    ]),
+    ("a default that is taken by an update", &[
+        &["INSERT INTO bills (id, v) VALUES (0, 1)", "UPDATE bills SET id = DEFAULT"],
+        &["INSERT INTO votes (v) VALUES (2)"],
+    ]),
+    ("a view that calls a function", &[
+        &["SELECT shown FROM worths"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a view of the server's locks", &[
+        &["SELECT shown FROM lockers"],
+        &["SELECT pg_advisory_lock(1)", "SELECT pg_advisory_unlock(1)"],
+    ]),
+    ("a view that locks", &[
+        &["BEGIN", "SELECT shown FROM claims", "COMMIT"],
+        &["SELECT shown FROM claims"],
+    ]),
+    ("a function in the place of a column", &[
+        &["SELECT i.parts_of::text AS shown FROM items i WHERE i.id = 1"],
+        &["UPDATE parts SET v = 9 WHERE id = 1"],
+    ]),
+    ("a condition of a trigger", &[
+        &["UPDATE marked SET v = 5 WHERE id = 1"],
+        &["INSERT INTO notes VALUES ('x')"],
+    ]),
+    ("a function that sets a sequence", &[
+        &["SELECT start_again()::text AS shown"],
+        &["SELECT nextval('numbers')::text AS shown"],
+    ]),
+    ("a trigger of a partition", &[
+        &["INSERT INTO days VALUES (1, 'x')"],
+        &["SELECT count(*)::text AS shown FROM notes"],
+    ]),
+    ("a table of two parents", &[
+        &["INSERT INTO both_sides VALUES (5)"],
+        &["SELECT count(*)::text AS shown FROM right_side"],
+        &["SELECT count(*)::text AS shown FROM left_side"],
+    ]),
+    ("locks that are let go outside of a transaction, as a pool does", &[
+        &["SELECT pg_advisory_lock(1)", "SELECT v::text AS shown FROM items WHERE id = 1",
+            "SELECT pg_catalog.pg_advisory_unlock_all()",
+            "SELECT v::text AS shown FROM items WHERE id = 2"],
+        &["SELECT pg_try_advisory_xact_lock(1)::text AS shown"],
+    ]),
+    ("locks that are let go with all else", &[
+        &["SELECT pg_advisory_lock(1)", "DISCARD ALL",
+            "SELECT v::text AS shown FROM items WHERE id = 2"],
+        &["BEGIN; SELECT pg_advisory_xact_lock(1); COMMIT;",
+            "UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a table that is read by its name", &[
+        &["SELECT table_to_xml('items', true, false, '')::text AS shown"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+];
+
+#[derive(QueryableByName)]
+struct Shown {
+    #[diesel(sql_type = Text)]
+    shown: String,
+}
+
+/// Carries out the statements, up to the first that fails in a transaction.
+fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
+    let mut log = Vec::new();
+    for sql in session {
+        let done = if sql.contains(';') {
+            conn.batch_execute(sql).map(|()| String::new())
+        } else if sql.contains("shown") {
+            let rows: QueryResult<Vec<Shown>> = sql_query(*sql).load(conn);
+            rows.map(|rows| {
+                let shown: Vec<String> = rows.into_iter().map(|row| row.shown).collect();
+                shown.join(" ")
+            })
+        } else {
+            sql_query(*sql).execute(conn).map(|rows| rows.to_string())
+        };
+        match done {
+            Ok(shown) => log.push(shown),
+            Err(error) => {
+                // Whose process it was is not the same twice.
+                let error = error.to_string();
+                log.push(error.split(" of ").next().unwrap_or_default().to_owned());
+                let _ = conn.batch_execute("ROLLBACK");
+                return Err(log.join("; "));
+            }
+        }
+    }
+    Ok(log.join("; "))
+}
+
+#[test]
+#[parallel]
+fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
+    let database = TestDatabase::new().unwrap();
+    let conn = &mut PgConnection::establish(database.url()).unwrap();
+    conn.batch_execute(SCHEMA).unwrap();
+    let mut lost = Vec::new();
+    for (what, sessions) in PROGRAMS {
+        let explorer = || {
+            let explorer = Explorer::new(|| PgConnection::establish(database.url()))
+                .setup(|conn| Ok(conn.batch_execute(FILL)?))
+                .allow_results(|_| true);
+            let named = ["ada", "bob", "eve"].into_iter().zip(*sessions);
+            named.fold(explorer, |explorer, (name, session)| {
+                explorer.code(name, move |conn| run(conn, session))
+            })
+        };
+        let all = explorer().exhaustive().explore().unwrap();
+        let reduced = explorer().explore().unwrap();
+        println!(
+            "{what}: {} of {} orders, {} ends",
+            reduced.schedules(),
+            all.schedules(),
+            all.outcomes().len()
+        );
+        assert!(all.is_complete() && reduced.is_complete(), "{what}");
+        if all.outcomes() != reduced.outcomes() {
+            lost.push((what, all.outcomes().to_vec(), reduced.outcomes().to_vec()));
+        }
+    }
+    assert!(lost.is_empty(), "{lost:#?}");
+}
