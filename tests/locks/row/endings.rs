@@ -15,6 +15,14 @@ use crate::support::{connect, database};
 
 pub(super) const SHORT: Duration = Duration::from_millis(20);
 
+fn grace() -> Account {
+    Account {
+        id: 2,
+        owner: "Grace".to_owned(),
+        balance: 100,
+    }
+}
+
 #[test]
 #[parallel]
 fn every_way_to_run_a_query_has_every_ending() {
@@ -72,11 +80,6 @@ fn every_way_to_run_a_query_has_every_ending() {
         };
     }
     let find = |id| accounts::table.find(id);
-    let grace = || Account {
-        id: 2,
-        owner: "Grace".to_owned(),
-        balance: 100,
-    };
     every_ending!(Vec<Account>, find, [grace()],
         select_for_update select_for_update_nowait select_for_update_timeout
         select_for_update_wait try_select_for_update);
@@ -108,7 +111,17 @@ fn every_way_to_run_a_query_has_every_ending() {
     every_ending!(usize, shared, 1,
         execute_locked execute_locked_nowait execute_locked_timeout
         execute_locked_wait try_execute_locked);
+}
 
+#[test]
+#[parallel]
+fn skip_locked_leaves_out_what_is_locked_in_every_way_to_run_a_query() {
+    let database = database();
+    let mut here = connect(&database);
+    here.begin_test_transaction().unwrap();
+    here.execute_for_update(accounts::table.find(1)).unwrap();
+    let mut there = connect(&database);
+    there.begin_test_transaction().unwrap();
     let all = accounts::table;
     assert_eq!(
         there
