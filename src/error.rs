@@ -1,4 +1,5 @@
 mod acquire;
+pub(crate) mod chain;
 mod classify;
 mod condition;
 mod messages;

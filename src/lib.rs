@@ -477,6 +477,8 @@ pub mod lock_names;
 mod lock_timeout;
 #[cfg(feature = "migrations")]
 mod migrate;
+#[cfg(feature = "migrations")]
+mod migrate_error;
 mod names;
 mod observe;
 #[cfg(feature = "r2d2")]
@@ -502,9 +504,11 @@ pub use key::{AdvisoryLock, AdvisoryLocks, LockKey};
 pub use lock_timeout::LockTimeoutExt;
 #[cfg(feature = "migrations")]
 pub use migrate::{
-    Blocks, Direction, DryRun, LeftoverIndex, LibraryMigrations, LockTaken, LockedHarness,
-    MigrateError, MigrationEvent, MigrationLock, MigrationReport, Touched, Tried,
+    Blocks, Direction, DryRun, LibraryMigrations, LockTaken, LockedHarness, MigrationEvent,
+    MigrationLock, MigrationReport, Touched, Tried,
 };
+#[cfg(feature = "migrations")]
+pub use migrate_error::{LeftoverIndex, MigrateError};
 pub use observe::{
     End, LockInfo, LockMode, LockNames, LockWait, LockedObject, ObserveDsl, ObserveExt,
     RelationName, RootBlocker, RowName, SessionEnd, SessionId, SessionInfo, Spared, WaitEdge,

@@ -1,6 +1,5 @@
 mod attempt;
 mod dry_run;
-mod error;
 mod event;
 mod harness;
 mod held;
@@ -20,7 +19,6 @@ mod waiting;
 mod words;
 
 pub use self::dry_run::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};
-pub use self::error::{LeftoverIndex, MigrateError};
 pub use self::event::{Direction, MigrationEvent};
 pub use self::harness::LockedHarness;
 pub use self::library::LibraryMigrations;

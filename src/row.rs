@@ -7,7 +7,6 @@ mod load;
 mod locked;
 mod of;
 mod relation;
-mod sealed;
 
 pub use clause::{
     ForKeyShare, ForNoKeyUpdate, ForShare, ForUpdate, NoWait, RowLock, SkipLocked, Strength,

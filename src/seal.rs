@@ -1,3 +1,9 @@
-/// No other crate can name it, so none can implement a trait that has a method with it.
+//! What keeps other crates from implementing a trait of this one.
+
+/// For traits whose implementors can be listed.
+pub trait Sealed {}
+
+/// For traits that are implemented for whatever Diesel or the caller makes: a parameter of a method,
+/// which no other crate can name.
 #[derive(Debug, Clone, Copy)]
 pub struct Seal;

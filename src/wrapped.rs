@@ -1,11 +1,12 @@
-//! Looks for an error of this crate's or of Diesel's in one that may wrap it.
+//! Questions to any error.
 
 use std::error::Error as StdError;
-use std::io;
-use std::iter;
-use std::sync::Arc;
 
-use crate::error::{Condition, LockError, condition_of};
+use crate::error::{Condition, chain};
+#[cfg(feature = "migrations")]
+use crate::migrate_error as errors;
+#[cfg(not(feature = "migrations"))]
+use chain as errors;
 
 /// What an error says of a lock, where it, or what it wraps, is a [`LockError`] or Diesel's error.
 ///
@@ -40,7 +41,7 @@ use crate::error::{Condition, LockError, condition_of};
 /// assert_eq!(condition(&Error::NotFound), None);
 /// ```
 pub fn condition(error: &(dyn StdError + 'static)) -> Option<Condition> {
-    iter::successors(Some(error), |&error| inner(error)).find_map(known)
+    chain::find(error, errors::known)
 }
 
 /// Whether another session was in the way: [`Condition::is_contention`] of what [`condition()`]
@@ -57,35 +58,15 @@ pub fn is_retryable(error: &(dyn StdError + 'static)) -> bool {
     condition(error).is_some_and(Condition::is_retryable)
 }
 
-fn known(error: &(dyn StdError + 'static)) -> Option<Condition> {
-    let ours = pointee(error).and_then(LockError::condition);
-    #[cfg(feature = "migrations")]
-    let ours = ours.or_else(|| pointee(error).and_then(crate::MigrateError::condition));
-    ours.or_else(|| pointee(error).and_then(condition_of))
-}
-
-/// The error itself, or what it points to: such a pointer's source is that of the pointee, which
-/// would be passed over.
-fn pointee<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
-    let boxed = || error.downcast_ref::<Box<E>>().map(|error| &**error);
-    let shared = || error.downcast_ref::<Arc<E>>().map(|error| &**error);
-    error.downcast_ref().or_else(boxed).or_else(shared)
-}
-
-/// What the error wraps. An I/O error's source is that of the error in it.
-fn inner<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
-    let io = error.downcast_ref::<io::Error>();
-    match io.and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use diesel::result::{DatabaseErrorKind, Error};
 
     use super::*;
+    use crate::LockError;
 
     fn serialization_failure() -> Error {
         let words = Box::new("could not serialize access".to_owned());

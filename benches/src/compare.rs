@@ -6,6 +6,9 @@ use std::time::Instant;
 
 use crate::server::Server;
 
+/// How often a way is gone while round trips are counted.
+const TIMES: u32 = 10;
+
 /// Does it so often, and gives the nanoseconds of one time.
 pub(crate) type Run<'r> = Box<dyn FnMut(u32) -> f64 + 'r>;
 
@@ -87,7 +90,7 @@ impl<'c> Comparison<'c> {
             .map(|(((name, make), run), samples)| {
                 let measured = run.and_then(|run| {
                     drop(run);
-                    let round_trips = server.round_trips(make)?;
+                    let round_trips = round_trips(make, server)?;
                     Ok(Measured::of(samples, round_trips))
                 });
                 Ok(Figures {
@@ -102,6 +105,20 @@ impl<'c> Comparison<'c> {
             rows,
         })
     }
+}
+
+/// How often one time has the server answer: what twice as many times have more.
+fn round_trips(make: &Make<'_>, server: &Server) -> Result<Option<f64>, String> {
+    let mut run = make(&server.counted_url()).map_err(|error| error.to_string())?;
+    run(TIMES);
+    let mut answers_of = |times| {
+        let before = server.answers();
+        run(times);
+        server.answers() - before
+    };
+    let (once, twice) = (answers_of(TIMES), answers_of(2 * TIMES));
+    let more = twice.saturating_sub(once);
+    Ok((more > 0).then(|| more as f64 / f64::from(TIMES)))
 }
 
 impl Measured {

@@ -10,11 +10,6 @@ use diesel::prelude::*;
 use diesel_locks_harness::TempPostgres;
 use proxy::Proxy;
 
-use crate::compare::Make;
-
-/// How often a way is gone while round trips are counted.
-const TIMES: u32 = 10;
-
 pub(crate) struct Server {
     server: TempPostgres,
     proxy: Proxy,
@@ -39,17 +34,13 @@ impl Server {
         )
     }
 
-    /// How often one time has the server answer: what twice as many times have more.
-    pub(crate) fn round_trips(&self, make: &Make<'_>) -> Result<Option<f64>, String> {
-        let mut run = make(&self.proxy.url()).map_err(|error| error.to_string())?;
-        run(TIMES);
-        let mut answers_of = |times| {
-            let before = self.proxy.answers();
-            run(times);
-            self.proxy.answers() - before
-        };
-        let (once, twice) = (answers_of(TIMES), answers_of(2 * TIMES));
-        let more = twice.saturating_sub(once);
-        Ok((more > 0).then(|| more as f64 / f64::from(TIMES)))
+    /// The URL of the server behind the proxy.
+    pub(crate) fn counted_url(&self) -> String {
+        self.proxy.url()
+    }
+
+    /// How often the server has answered through the proxy.
+    pub(crate) fn answers(&self) -> usize {
+        self.proxy.answers()
     }
 }

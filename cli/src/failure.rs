@@ -1,12 +1,10 @@
-//! What is told, on the standard error, when something does not work.
+//! Why something does not work, and the exit status.
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
 use diesel_locks::LockError;
-
-use crate::output::tell;
 
 /// The exit statuses that a script can tell apart, as in `sysexits.h` and in a shell.
 pub(crate) mod status {
@@ -57,13 +55,12 @@ impl Failure {
         Self { status, ..self }
     }
 
-    /// Says it, with all that has led to it.
-    pub(crate) fn tell(&self) -> ExitCode {
-        tell(self);
+    pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.status)
     }
 }
 
+/// With all that has led to it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&chain(&*self.what))?;

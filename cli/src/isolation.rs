@@ -22,9 +22,9 @@ pub(crate) fn main(files: &Files) -> Result<ExitCode, Failure> {
         match run(file, &server) {
             Ok(transcript) => output::print(transcript)?,
             Err(error) => {
-                status = Failure::new(file.display().to_string())
-                    .caused_by(error)
-                    .tell();
+                let failure = Failure::new(file.display().to_string()).caused_by(error);
+                output::tell(&failure);
+                status = failure.exit_code();
             }
         }
     }

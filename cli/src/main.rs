@@ -24,7 +24,7 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Task};
 
@@ -32,8 +32,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Isolation(files) => isolation::main(&files),
         Task::Migrate(migrate) => migrate::migrate(&migrate),
-        Task::Completions(shell) => shell::completions(&shell),
-        Task::Man(man) => shell::man(&man),
+        Task::Completions(shell) => shell::completions(&shell, Arguments::command()),
+        Task::Man(man) => shell::man(&man, Arguments::command()),
         Task::Key(key) => key::main(&key),
         Task::Ls(list) => observe::ls(&list),
         Task::Waits(waits) => observe::waits(&waits),
@@ -48,6 +48,9 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(status) => status,
-        Err(failure) => failure.tell(),
+        Err(failure) => {
+            output::tell(&failure);
+            failure.exit_code()
+        }
     }
 }

@@ -2,56 +2,22 @@
 
 mod end;
 pub(crate) mod json;
+mod look;
 mod ls;
+mod print;
 mod table;
 
 use std::process::ExitCode;
 
 use clap::Args;
-use diesel::PgConnection;
-use diesel::connection::SimpleConnection;
-use diesel_locks::{LockError, LockKey, LockNames, ObserveExt, WaitGraph};
-use serde_json::Value;
+use diesel_locks::{ObserveExt, WaitGraph};
 
-use crate::database::Database;
 use crate::failure::Failure;
-use crate::output;
+use print::{print, print_json};
 
 pub(crate) use end::{EndArguments, cancel, terminate};
+pub(crate) use look::Look;
 pub(crate) use ls::{ListArguments, interesting_locks, ls};
-
-/// What each of these commands can be told.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Look {
-    /// A name that a lock may have: its number is shown by it (may be repeated)
-    #[arg(long = "name", value_name = "NAME")]
-    names: Vec<String>,
-    #[command(flatten)]
-    database: Database,
-}
-
-impl Look {
-    /// A session that waits for nobody long, not even for a table of the catalogue or a network that
-    /// is dead, and that finds operators nowhere else.
-    pub(crate) fn connect(&self) -> Result<PgConnection, LockError> {
-        Database::read_env_file();
-        for name in &self.names {
-            // From here on, it is known.
-            let _ = LockKey::named(name);
-        }
-        let mut conn = self.database.connect_with_limits()?;
-        conn.batch_execute(
-            "SELECT pg_catalog.set_config('statement_timeout', '5s', false), \
-             pg_catalog.set_config('lock_timeout', '1s', false), \
-             pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), CASE WHEN \
-             pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) '' \
-             THEN pg_catalog.set_config('application_name', 'diesel_locks', false) END",
-        )?;
-        // Without the table of names, or the right to read it, keys are shown as numbers.
-        let _ = LockNames::load(&mut conn);
-        Ok(conn)
-    }
-}
 
 /// Prints who waits for a lock, the longest wait first
 ///
@@ -107,14 +73,4 @@ pub(crate) fn graph(arguments: &GraphArguments) -> Result<ExitCode, Failure> {
         GraphArguments { mermaid: true, .. } => print(&graph.to_mermaid()),
         _ => print(&graph.to_string()),
     }
-}
-
-fn print_json(value: &Value) -> Result<ExitCode, Failure> {
-    print(&format!("{value:#}"))
-}
-
-/// Prints lines.
-fn print(text: &str) -> Result<ExitCode, Failure> {
-    output::print(format_args!("{}\n", text.trim_end()))?;
-    Ok(ExitCode::SUCCESS)
 }

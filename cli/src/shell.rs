@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::output;
 
@@ -32,25 +31,23 @@ pub(crate) struct ManArguments {
     out_dir: Option<PathBuf>,
 }
 
-pub(crate) fn completions(arguments: &CompletionsArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn completions(
+    arguments: &CompletionsArguments,
+    mut of: Command,
+) -> Result<ExitCode, Failure> {
     let mut printed = Vec::new();
-    clap_complete::generate(
-        arguments.shell,
-        &mut Arguments::command(),
-        "diesel_locks",
-        &mut printed,
-    );
+    clap_complete::generate(arguments.shell, &mut of, "diesel_locks", &mut printed);
     print(&printed)
 }
 
-pub(crate) fn man(arguments: &ManArguments) -> Result<ExitCode, Failure> {
+pub(crate) fn man(arguments: &ManArguments, of: Command) -> Result<ExitCode, Failure> {
     if let Some(directory) = &arguments.out_dir {
-        clap_mangen::generate_to(Arguments::command(), directory)
+        clap_mangen::generate_to(of, directory)
             .map_err(|error| Failure::new(directory.display().to_string()).caused_by(error))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut printed = Vec::new();
-    clap_mangen::Man::new(Arguments::command())
+    clap_mangen::Man::new(of)
         .render(&mut printed)
         .map_err(Failure::new)?;
     print(&printed)

@@ -9,12 +9,12 @@ use diesel::migration::{Migration, MigrationVersion};
 use diesel::pg::Pg;
 use diesel::result::Error;
 
-use super::error::{Boxed, MigrateError, condition};
 use super::event::{Direction, MigrationEvent};
 use super::held::Held;
 use super::ledger::Ledger;
 use super::settings::Settings;
 use super::words;
+use crate::migrate_error::{Boxed, MigrateError, condition};
 use crate::{Condition, LockError, SessionInfo, observe, slot};
 
 /// What one attempt failed for.

@@ -14,11 +14,11 @@ use self::relations::{Locks, State};
 pub use self::report::{Blocks, DryRun, LockTaken, MigrationReport, Touched, Tried};
 use self::seen::{Ran, Seen};
 use super::attempt::{Attempt, Failure};
-use super::error::MigrateError;
 use super::event::Direction;
 use super::ledger::Ledger;
 use super::lock::MigrationLock;
 use super::pending::pending;
+use crate::migrate_error::MigrateError;
 use crate::{LockError, lock_timeout, transaction};
 
 /// Has a commit of the transaction fail, such as one by a migration's own `COMMIT`: it reads what

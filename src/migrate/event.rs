@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::error::{LeftoverIndex, listed};
+use crate::migrate_error::{LeftoverIndex, listed};
 use crate::{AdvisoryLock, SessionEnd, SessionInfo};
 
 /// What happens while migrations are run, for

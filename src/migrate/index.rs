@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::sql_types::{Bool, Oid, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::error::LeftoverIndex;
+use crate::migrate_error::LeftoverIndex;
 use crate::observe;
 
 /// An index of a table that is not temporary.

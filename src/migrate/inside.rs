@@ -6,9 +6,9 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
 use super::attempt::{Attempt, Failure};
-use super::error::MigrateError;
 use super::held::Held;
 use crate::lock_timeout;
+use crate::migrate_error::MigrateError;
 
 impl Attempt<'_, '_> {
     pub(super) fn in_transactions<C>(

@@ -5,9 +5,9 @@ use diesel::migration::{self, Migration, MigrationSource, MigrationVersion};
 use diesel::pg::Pg;
 use diesel_migrations::EmbeddedMigrations;
 
-use super::error::MigrateError;
 use super::ledger::Ledger;
 use super::lock::MigrationLock;
+use crate::migrate_error::MigrateError;
 
 /// The tables that a library brings along, as migrations of its own.
 ///

@@ -11,16 +11,16 @@ use diesel::pg::Pg;
 #[cfg(feature = "watch")]
 use diesel::{ConnectionResult, PgConnection};
 
-use super::error::MigrateError;
 use super::event::{Direction, MigrationEvent};
 use super::ledger;
 use super::pending::{applied, by_reference, pending};
 #[cfg(feature = "watch")]
 use super::settings::Priority;
 use super::settings::Settings;
-#[cfg(feature = "watch")]
 use crate::End;
 use crate::Retry;
+#[cfg(feature = "watch")]
+use crate::migrate_error::MigrateError;
 
 /// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one
 /// of them migrates, and the others wait, and find nothing left to do.

@@ -1,33 +1,23 @@
 //! Migrations that run outside a transaction: what they have done stays done, whether or not they
 //! are recorded, or interrupted.
 
+mod ended;
+
 use std::time::Instant;
 
-use diesel::QueryResult;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use self::ended::Ended;
 use super::attempt::{Attempt, Failure};
-use super::error::{Boxed, MigrateError, condition};
 use super::event::MigrationEvent;
 use super::held::Held;
 use super::index::{self, Index};
-use super::ledger::Note;
-use super::words;
 use crate::Condition;
+use crate::migrate_error::{Boxed, MigrateError, condition};
 
 /// How often what is left of an interrupted run is cleared away for another attempt.
 const CLEARINGS: u32 = 3;
-
-/// What is known when the migration's statements have ended.
-struct Ended<'e> {
-    /// What they failed for.
-    source: Option<&'e Boxed>,
-    sent: Option<&'e [String]>,
-    /// Before this attempt.
-    before: &'e [Index],
-    now: &'e [Index],
-}
 
 impl Attempt<'_, '_> {
     pub(super) fn outside<C>(
@@ -68,48 +58,29 @@ impl Attempt<'_, '_> {
                 now: &now,
             };
             let leftovers = ended.leftovers(held.conn(), interrupted.as_ref())?;
-            let are_new = (leftovers.iter()).all(|index| ended.is_new(index));
-            let was_done = (interrupted.as_ref()).is_some_and(|note| ended.was_done_before(note))
-                || ended.was_done_by_dropping(&dropped);
-            let is_one_statement = ended.is_one_statement();
             if leftovers.is_empty() {
+                let was_done = (interrupted.as_ref())
+                    .is_some_and(|note| ended.was_done_before(note))
+                    || ended.was_done_by_dropping(&dropped);
+                let is_one_statement = ended.is_one_statement();
                 let Some(source) = source else {
                     return self.record(held);
                 };
                 if was_done {
-                    self.record(held)?;
-                    self.settings.tell(&MigrationEvent::Recovered {
-                        migration: self.name(),
-                    });
-                    return Ok(());
+                    return self.recover(held);
                 }
                 if !is_one_statement {
                     return Err(self.failed(attempt, source));
                 }
-                let again = match condition(&*source) {
-                    Some(Condition::Timeout) => {
-                        self.try_again_after(held, attempt, begun, source, sent.as_deref())
-                    }
-                    _ => Err(self.failed(attempt, source)),
-                };
-                if let Err(error) = again {
-                    // It has changed nothing, so that the next run need not look after it.
-                    self.drop_note(held)?;
-                    return Err(error);
-                }
+                self.again(held, attempt, begun, source, sent.as_deref())?;
                 attempt += 1;
                 continue;
             }
+            let are_new = (leftovers.iter()).all(|index| ended.is_new(index));
             if !self.settings.drop_invalid_indexes {
                 return Err(self.left(&leftovers, source));
             }
-            for index in &leftovers {
-                index::drop_concurrently(held.conn(), index)?;
-                self.settings.tell(&MigrationEvent::DroppedIndex {
-                    index: index.leftover(),
-                });
-            }
-            dropped.extend(leftovers.iter().cloned());
+            self.clear_away(held, &leftovers)?;
             clearings += 1;
             if are_new || clearings == CLEARINGS {
                 // Another attempt would end as this one did.
@@ -118,8 +89,57 @@ impl Attempt<'_, '_> {
                     None => self.left(&leftovers, None),
                 });
             }
+            dropped.extend(leftovers);
             before = index::all(held.conn())?;
         }
+    }
+
+    /// Waits for the next attempt at what has changed nothing, or says why there is none.
+    fn again<C>(
+        &self,
+        held: &mut Held<'_, C>,
+        attempt: u32,
+        begun: Instant,
+        source: Boxed,
+        sent: Option<&[String]>,
+    ) -> Result<(), MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let again = match condition(&*source) {
+            Some(Condition::Timeout) => self.try_again_after(held, attempt, begun, source, sent),
+            _ => Err(self.failed(attempt, source)),
+        };
+        if again.is_err() {
+            // It has changed nothing, so that the next run need not look after it.
+            self.drop_note(held)?;
+        }
+        again
+    }
+
+    fn clear_away<C>(&self, held: &mut Held<'_, C>, leftovers: &[Index]) -> Result<(), MigrateError>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        for index in leftovers {
+            index::drop_concurrently(held.conn(), index)?;
+            self.settings.tell(&MigrationEvent::DroppedIndex {
+                index: index.leftover(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Records what an interrupted run has done.
+    fn recover<C>(&self, held: &mut Held<'_, C>) -> Result<(), MigrateError>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        self.record(held)?;
+        self.settings.tell(&MigrationEvent::Recovered {
+            migration: self.name(),
+        });
+        Ok(())
     }
 
     fn failed(&self, attempts: u32, source: Boxed) -> MigrateError {
@@ -154,108 +174,5 @@ impl Attempt<'_, '_> {
         C: LoadConnection<Backend = Pg>,
     {
         Ok(self.ledger.drop_note(held.conn())?)
-    }
-}
-
-impl Ended<'_> {
-    fn is_one_statement(&self) -> bool {
-        matches!(self.sent, Some([sql]) if words::is_one_statement(sql))
-    }
-
-    fn is_new(&self, index: &Index) -> bool {
-        self.before.iter().all(|before| before.oid != index.oid)
-    }
-
-    /// What the server says.
-    fn message(&self) -> Option<String> {
-        self.source.map(|source| source.to_string())
-    }
-
-    fn is_mentioned(&self, name: &str) -> bool {
-        let message = self.message();
-        let sent = self.sent.into_iter().flatten().map(|sql| &**sql);
-        words::mention(sent.chain(message.as_deref()), name)
-    }
-
-    /// Whether the name of the index, or of its table, can stand for this one and not for one in
-    /// another schema.
-    fn may_be_meant(&self, index: &Index) -> bool {
-        index.is_visible || self.is_mentioned(&index.schema)
-    }
-
-    /// Whether the table of the index is mentioned, or one of the indexes that it has.
-    fn is_about_the_table_of(&self, index: &Index) -> bool {
-        let mut indexes = (self.now.iter()).filter(|other| other.table_oid == index.table_oid);
-        self.is_mentioned(&index.table_name) || indexes.any(|other| self.is_mentioned(&other.name))
-    }
-
-    /// Whether it may be what a `REINDEX SCHEMA` has left, which names neither it nor its table.
-    fn is_of_a_reindex(&self, index: &Index) -> bool {
-        let sent = self.sent.into_iter().flatten().map(|sql| &**sql);
-        let is_a_copy = ["_ccnew", "_ccold"]
-            .iter()
-            .any(|end| index.name.contains(end));
-        is_a_copy && words::mention(sent, "reindex")
-    }
-
-    fn is_in_the_message(&self, name: &str) -> bool {
-        self.message()
-            .is_some_and(|message| words::mention([&*message], name))
-    }
-
-    /// The indexes that are in the way of another attempt, or that this one has left.
-    fn leftovers<C>(&self, conn: &mut C, interrupted: Option<&Note>) -> QueryResult<Vec<Index>>
-    where
-        C: LoadConnection<Backend = Pg>,
-    {
-        let mut leftovers = index::broken(conn, self.now)?;
-        leftovers.retain(|index| {
-            let is_named = self.may_be_meant(index) && self.is_mentioned(&index.name);
-            let is_made_since =
-                self.is_new(index) || interrupted.is_some_and(|note| note.is_older_than(index));
-            // The server may have given it its name, or nobody knows what was sent.
-            let may_be_its = self.sent.is_none()
-                || (self.may_be_meant(index) && self.is_about_the_table_of(index))
-                || self.is_of_a_reindex(index);
-            is_named || (is_made_since && may_be_its)
-        });
-        // Of several statements, the interrupted run has done some.
-        if let Some(note) = interrupted
-            && !self.is_one_statement()
-        {
-            leftovers.extend(
-                self.now
-                    .iter()
-                    .filter(|index| {
-                        index.is_valid
-                            && note.is_older_than(index)
-                            && self.may_be_meant(index)
-                            && self.is_in_the_message(&index.name)
-                    })
-                    .cloned(),
-            );
-        }
-        Ok(leftovers)
-    }
-
-    /// Whether the one statement of the migration fails because the interrupted run has carried it
-    /// out: the index that it makes is there, or the one that it drops is not.
-    fn was_done_before(&self, note: &Note) -> bool {
-        let is_made = (self.now.iter()).any(|index| {
-            index.is_valid
-                && note.is_older_than(index)
-                && self.may_be_meant(index)
-                && self.is_in_the_message(&index.name)
-        });
-        let is_dropped = note.gone(self.now).any(|name| self.is_in_the_message(name));
-        self.is_one_statement() && (is_made || is_dropped)
-    }
-
-    /// Whether the one statement of the migration fails because it was to drop what this run has
-    /// cleared away.
-    fn was_done_by_dropping(&self, dropped: &[Index]) -> bool {
-        let is_gone = |name: &str| self.now.iter().all(|index| index.name != name);
-        let mut names = dropped.iter().map(|index| &*index.name);
-        self.is_one_statement() && names.any(|name| self.is_in_the_message(name) && is_gone(name))
     }
 }

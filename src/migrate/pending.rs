@@ -4,8 +4,8 @@ use diesel::connection::LoadConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::pg::Pg;
 
-use super::error::MigrateError;
 use super::ledger::Ledger;
+use crate::migrate_error::MigrateError;
 
 /// The migrations that are not applied, in their order.
 pub(super) fn pending<C, S>(

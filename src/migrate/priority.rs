@@ -1,10 +1,10 @@
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::error::MigrateError;
 use super::event::MigrationEvent;
 use super::held::Held;
 use super::settings::{Priority, Settings};
+use crate::migrate_error::MigrateError;
 use crate::{LockError, Prioritized};
 
 /// Runs `work` with the priority that is wanted, and tells of everybody who was in the way.

@@ -5,9 +5,9 @@ use diesel::migration::MigrationVersion;
 use diesel::pg::Pg;
 
 use super::attempt::Attempt;
-use super::error::MigrateError;
 use super::event::MigrationEvent;
 use super::held::Held;
+use crate::migrate_error::MigrateError;
 
 impl Attempt<'_, '_> {
     /// Runs the migration, and again as often as it is worth it.

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::error::MigrateError;
 use super::event::MigrationEvent;
 use super::settings::Settings;
+use crate::migrate_error::MigrateError;
 use crate::{AdvisoryLock, Retry, SessionInfo, observe};
 
 /// How long after a report of one holder the next one follows.

@@ -144,10 +144,14 @@ impl WaitGraph {
         })
     }
 
+    fn analysis(&self) -> Analysis<'_> {
+        Analysis::of(&self.sessions, &self.waits)
+    }
+
     /// Those that are in everybody's way, and wait for nobody themselves, or only for each other.
     /// The one that holds up most is the first.
     pub fn roots(&self) -> Vec<RootBlocker<'_>> {
-        let analysis = Analysis::of(self);
+        let analysis = self.analysis();
         let roots = analysis.roots().into_iter();
         roots
             .map(|(members, holds_up)| RootBlocker {
@@ -162,7 +166,7 @@ impl WaitGraph {
     ///
     /// Each of the sessions waits, directly or not, for all others of its cycle.
     pub fn cycles(&self) -> Vec<Vec<&SessionInfo>> {
-        let analysis = Analysis::of(self);
+        let analysis = self.analysis();
         let cycles = analysis.cycles();
         cycles
             .map(|members| members.iter().map(|&at| analysis.sessions[at]).collect())

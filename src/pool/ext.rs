@@ -4,12 +4,12 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 use diesel::r2d2::{ManageConnection, Pool, PooledConnection, R2D2Connection};
 
-use self::sealed::Sealed;
 #[cfg(feature = "watch")]
 use crate::Waiting;
 use crate::error::LockTarget;
 #[cfg(feature = "watch")]
 use crate::observe::{Watched, while_told};
+use crate::seal::Sealed;
 use crate::{AdvisoryLock, AdvisoryLocks, LockError, OwnedAdvisoryLockGuard, Wait};
 
 /// Advisory locks on a pool: each with a connection of its own out of it.
@@ -251,11 +251,7 @@ pub trait PoolLockExt: Sealed {
 /// A guard with a pool's connection inside.
 pub type PooledGuard<M, L = AdvisoryLock> = OwnedAdvisoryLockGuard<PooledConnection<M>, L>;
 
-mod sealed {
-    pub trait Sealed {}
-
-    impl<M: diesel::r2d2::ManageConnection> Sealed for diesel::r2d2::Pool<M> {}
-}
+impl<M: ManageConnection> Sealed for Pool<M> {}
 
 impl<M> PoolLockExt for Pool<M>
 where

@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 
 use super::of::{AllTables, LockedTables, Of};
-use super::sealed::Sealed;
+use crate::seal::Sealed;
 
 /// PostgreSQL's locking clause: `FOR UPDATE OF accounts SKIP LOCKED` and the like.
 ///

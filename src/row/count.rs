@@ -6,7 +6,7 @@ use diesel::sql_types::BigInt;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::locked::LockedQuery;
-use super::sealed::Seal;
+use crate::seal::Seal;
 
 const BEFORE: &str = "SELECT pg_catalog.count(*) FROM (";
 const AFTER: &str = ") AS locked";

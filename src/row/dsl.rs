@@ -6,7 +6,7 @@ use diesel::query_dsl::methods::{LockingDsl, ModifyLockDsl};
 
 use super::clause::{NoWait, RowLock, Strength, Waiting, WhatToDo};
 use super::locked::{Appended, Base, ByDiesel, Locked, LockedQuery};
-use super::sealed::Seal;
+use crate::seal::Seal;
 
 /// Row locks on a query.
 ///

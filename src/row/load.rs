@@ -7,7 +7,7 @@ use diesel::result::Error;
 use super::count::uncounted;
 use super::locked::LockedQuery;
 use super::relation::locked_relation;
-use super::sealed::Seal;
+use crate::seal::Seal;
 use crate::sql::as_sql;
 use crate::{LockError, LockTarget, Wait, lock_timeout, transaction};
 

@@ -6,7 +6,7 @@ use diesel::query_dsl::methods::{LimitDsl, ModifyLockDsl};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::clause::{NoWait, RowLock, Strength, WhatToDo};
-use super::sealed::Seal;
+use crate::seal::Seal;
 
 /// A query that has a locking clause: what [`lock_rows`](crate::RowLockDsl::lock_rows) gives, and
 /// Diesel's `for_update` and its sisters.

@@ -5,7 +5,7 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment};
 use diesel::query_source::QuerySource;
 
-use super::sealed::Seal;
+use crate::seal::Seal;
 use crate::sql::as_sql;
 
 /// A [`RowLock`](crate::RowLock) on the rows of all tables of the query.

@@ -1,5 +1,5 @@
 use diesel_locks::prelude::*;
-use diesel_locks::{OwnedAdvisoryLockGuard, Wait};
+use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
 
 use crate::assert_lost;
 use crate::support::standby::{Pair, is_of_new};
@@ -35,7 +35,27 @@ fn a_guard_that_owns_its_connection_is_lost_and_the_next_one_is_of_the_new_prima
 }
 
 #[test]
+fn while_neither_is_a_primary_there_is_no_connection() {
+    let pair = Pair::start();
+    let connect = || OwnedAdvisoryLockGuard::connect(&pair.url(), "leader", Wait::NoWait);
+    pair.kill_primary();
+    let refused = connect().map(drop);
+    assert!(
+        matches!(refused, Err(LockError::Connection(_))),
+        "{refused:?}"
+    );
+    pair.standby.promote();
+    connect().unwrap().release().unwrap();
+}
+
+#[test]
 fn a_lock_of_a_standbys_own_session_outlives_its_promotion() {
+    for promote in [Pair::fail_over, |pair: &Pair| pair.standby.promote()] {
+        outlives(promote);
+    }
+}
+
+fn outlives(promote: fn(&Pair)) {
     let pair = Pair::start();
     let (mut reader, mut other) = (pair.connect_to_new(), pair.connect_to_new());
     let mut guard = reader.advisory_lock_nowait("leader").unwrap();
@@ -45,7 +65,7 @@ fn a_lock_of_a_standbys_own_session_outlives_its_promotion() {
         .unwrap()
         .release()
         .unwrap();
-    pair.fail_over();
+    promote(&pair);
     assert!(guard.is_held().unwrap());
     assert!(other.try_advisory_lock("leader").unwrap().is_none());
     guard.release().unwrap();

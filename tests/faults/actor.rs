@@ -17,8 +17,8 @@ use diesel_locks::{LockError, OwnedAdvisoryLockGuard};
 
 use super::chance::Chance;
 use super::judge;
-use super::section::{held, set_timeouts};
 use super::stage::{Record, Stage};
+use super::statements::{held, set_timeouts};
 use super::turn::{Act, Ending, GuardPlan, Limit, Source, Turn};
 
 /// How much later than its bound a call may return: the machine is busy, and the hand stops

@@ -11,7 +11,7 @@ use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, AdvisoryLockGuard, LockError, OwnedAdvisoryLockGuard};
 
 use super::actor::Actor;
-use super::section::{abort, dwell, end, held, set_timeouts};
+use super::statements::{abort, dwell, end, held, set_timeouts};
 use super::turn::{End, Ending, Fate, GuardPlan, Limit, Transaction};
 
 impl Actor {

@@ -19,6 +19,7 @@ mod process;
 mod round;
 mod section;
 mod stage;
+mod statements;
 #[path = "../support/mod.rs"]
 mod support;
 mod transaction;

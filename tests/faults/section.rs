@@ -1,15 +1,15 @@
 //! What is done with a lock in hand.
 
 use diesel::RunQueryDsl;
-use diesel::connection::{LoadConnection, SimpleConnection};
+use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
-use diesel::result::{Error, QueryResult};
-use diesel_locks::{AdvisoryLock, LockError};
+use diesel_locks::LockError;
 
 use super::actor::Actor;
 use super::judge::{READ_CLOCK, Reading, Section};
 use super::stage::Record;
-use super::turn::{Fate, Limit, is_judged};
+use super::statements::{dwell, end};
+use super::turn::Fate;
 
 impl Actor {
     /// A section, and then the fate of what it is in.
@@ -61,47 +61,5 @@ impl Actor {
             section.left = Some(left.clock);
         }
         self.stage.record(Record::Section(section));
-    }
-}
-
-pub(super) fn held(locks: &[AdvisoryLock]) -> Vec<(String, bool)> {
-    let judged = locks.iter().filter(|lock| is_judged(lock));
-    judged
-        .map(|lock| (format!("{:?}", lock.key()), !lock.is_shared()))
-        .collect()
-}
-
-pub(super) fn set_timeouts<C: SimpleConnection>(
-    conn: &mut C,
-    limit: Option<Limit>,
-) -> QueryResult<()> {
-    let (statement, lock) = match limit {
-        Some(Limit::Statement(time)) => (time.to_string(), "DEFAULT".to_owned()),
-        Some(Limit::Lock(time)) => ("DEFAULT".to_owned(), time.to_string()),
-        None => ("DEFAULT".to_owned(), "DEFAULT".to_owned()),
-    };
-    conn.batch_execute(&format!(
-        "SET lock_timeout TO {lock}; SET statement_timeout TO {statement}"
-    ))
-}
-/// Gives others, and the hand, an opportunity.
-pub(super) fn dwell<C: SimpleConnection>(conn: &mut C) -> Result<(), LockError> {
-    Ok(conn.batch_execute("SELECT pg_sleep(0.01 * random())")?)
-}
-
-pub(super) fn abort<C: SimpleConnection>(conn: &mut C) -> Result<(), LockError> {
-    Ok(conn.batch_execute("SELECT 1 / 0")?)
-}
-
-pub(super) fn end<C: SimpleConnection>(conn: &mut C, fate: Fate) -> Result<(), LockError> {
-    match fate {
-        Fate::Commit => Ok(()),
-        Fate::Rollback => Err(Error::RollbackTransaction.into()),
-        Fate::Abort => abort(conn),
-        Fate::AbortUnnoticed => {
-            // That it is aborted already is as good.
-            let _ = abort(conn);
-            Ok(())
-        }
     }
 }

@@ -9,7 +9,7 @@ use diesel_locks::prelude::*;
 use diesel_locks::{AdvisoryLock, LockError, RowLock, TableLockMode};
 
 use super::actor::Actor;
-use super::section::held;
+use super::statements::held;
 use super::turn::{Act, Ending, Fate};
 use crate::support::schema::{accounts, jobs};
 

@@ -68,7 +68,7 @@ fn an_instrumentation_of_no_size_stays_too() {
 
 #[test]
 #[parallel]
-fn both_have_their_place_by_the_crates_own_function_in_whatever_order() {
+fn the_crates_and_the_applications_instrumentation_have_their_place_in_whatever_order() {
     let database = TestDatabase::new().unwrap();
     let mut there = connect(&database);
     for is_first in [true, false] {

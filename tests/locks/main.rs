@@ -4,10 +4,11 @@
 mod support;
 
 mod advisory {
-    mod doubt;
-    mod ends;
     mod granted_and_timed_out;
+    mod interrupted;
     mod keys;
+    mod letting_go;
+    mod processes;
     mod session;
     mod sets;
     mod transaction;
@@ -19,15 +20,16 @@ mod errors {
 }
 mod instrumentation;
 mod observe {
-    mod ends;
+    mod ending_blockers;
     mod graph;
     mod holders;
     mod jam;
     mod locks;
     mod names;
+    mod on_wait;
+    mod prioritized;
     mod random;
     mod standby;
-    mod watch;
 }
 mod pools {
     mod locks;
@@ -37,6 +39,7 @@ mod retry;
 mod round_trips;
 mod row {
     mod clause;
+    mod endings;
     mod locks;
     mod time_limits;
 }

@@ -74,7 +74,7 @@ fn a_transaction_is_run_again_until_it_succeeds_and_every_failure_is_reported() 
 
 #[test]
 #[parallel]
-fn it_gives_up_after_its_attempts_and_before_its_deadline() {
+fn retrying_gives_up_after_its_attempts_and_before_its_deadline() {
     let database = TestDatabase::new().unwrap();
     let conn = &mut connect(&database);
     let attempts = |conn: &mut PgConnection, retry| {

@@ -109,6 +109,38 @@ fn a_lock_costs_one_round_trip_and_so_does_its_release() {
     assert_eq!(in_transaction(timeout), 1);
 }
 
+#[test]
+#[parallel]
+fn what_a_failed_lock_may_have_left_costs_one_more_and_a_release_in_an_aborted_transaction_four() {
+    let proxy = Counted::start();
+    let conn = &mut proxy.connect();
+    let mut elsewhere = PgConnection::establish(proxy.server.url()).unwrap();
+    let _held = elsewhere.advisory_lock("held").unwrap();
+    let late = |conn: &mut PgConnection| {
+        let limit = Duration::from_millis(5);
+        conn.advisory_lock_timeout("held", limit).map(drop)
+    };
+    assert_eq!(proxy.count(|| drop(late(conn).unwrap_err())), 1 + 1);
+    let begin_and_rollback = 2;
+    let inside = proxy.count(|| drop(conn.transaction(late).unwrap_err()));
+    assert_eq!(inside - begin_and_rollback, 1 + 3);
+
+    let failing = 1;
+    let fail =
+        |conn: &mut PgConnection| conn.batch_execute("SELECT 1 / 0").map_err(LockError::from);
+    let by_hand = |conn: &mut PgConnection| {
+        let mut guard = conn.advisory_lock("x")?;
+        let failed = fail(&mut guard);
+        guard.release()?;
+        failed
+    };
+    let by_closure = |conn: &mut PgConnection| conn.with_advisory_lock("x", fail);
+    for locked in [&by_hand as &dyn Fn(&mut _) -> _, &by_closure] {
+        let all = proxy.count(|| drop(conn.transaction(locked).unwrap_err()));
+        assert_eq!(all - begin_and_rollback - failing, 1 + 4);
+    }
+}
+
 #[diesel::declare_sql_function]
 extern "SQL" {
     /// Diesel's own way to call it.

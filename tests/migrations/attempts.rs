@@ -1,45 +1,27 @@
 //! Migrations that wait for a lock, briefly and often.
 
 use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::{fs, panic, thread};
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Text;
-use diesel_locks::{Condition, MigrateError, MigrationEvent, MigrationLock, Retry};
+use diesel::sql_types::BigInt;
+use diesel_locks::{Condition, MigrateError, MigrationEvent, MigrationLock};
 use diesel_locks_harness::TestDatabase;
+use diesel_migrations::FileBasedMigrations;
 
-use crate::fixture::{All, Sql, applied, exists, has_note, kinds, run};
-use crate::support::{backend_pid, connect, lock_timeout, two_sessions};
-
-const BRIEFLY: Duration = Duration::from_millis(20);
-
-fn soon(attempts: u32) -> Retry {
-    Retry::new()
-        .attempts(attempts)
-        .backoff(Duration::from_millis(1), Duration::from_millis(5))
-}
-
-/// A database with two tables, one of which references the other.
-fn tables() -> (TestDatabase, PgConnection, PgConnection) {
-    let (database, mut here, there) = two_sessions(TestDatabase::new().unwrap());
-    here.batch_execute(
-        "CREATE TABLE accounts (id int PRIMARY KEY, owner text); \
-         CREATE TABLE jobs (id int PRIMARY KEY, account int REFERENCES accounts)",
-    )
-    .unwrap();
-    (database, here, there)
-}
-
-fn add_a_column() -> All {
-    All::of([("1", "ALTER TABLE accounts ADD COLUMN email text")])
-}
+use crate::fixture::{
+    ACCOUNTS, All, BRIEFLY, Sql, accounts_and_jobs, add_a_column, applied, exists, has_note,
+    is_valid, kinds, outside, soon,
+};
+use crate::support::directory::Directory;
+use crate::support::{connect, two_sessions};
 
 #[test]
 fn a_migration_is_tried_again_until_it_gets_through() {
-    let (_database, mut holder, mut conn) = tables();
+    let (_database, mut holder, mut conn) = accounts_and_jobs();
     holder
         .batch_execute("BEGIN; SELECT * FROM accounts")
         .unwrap();
@@ -72,94 +54,8 @@ fn a_migration_is_tried_again_until_it_gets_through() {
 }
 
 #[test]
-fn each_refusal_says_who_was_in_the_way() {
-    let (_database, mut holder, mut conn) = tables();
-    let pid = backend_pid(&mut holder);
-    holder
-        .batch_execute("SET application_name = 'reports'; BEGIN; SELECT * FROM accounts")
-        .unwrap();
-    let mut refusals = Vec::new();
-    let error = MigrationLock::new()
-        .lock_timeout(BRIEFLY)
-        .attempts(soon(2))
-        .on_progress(|event| {
-            if let MigrationEvent::Refused { in_the_way, .. } = event {
-                refusals.push((in_the_way.clone(), event.to_string()));
-            }
-        })
-        .run_pending(&mut conn, &add_a_column())
-        .unwrap_err();
-    let [(sessions, line)] = &refusals[..] else {
-        panic!("{refusals:?}");
-    };
-    assert_eq!(sessions.len(), 1);
-    assert_eq!(sessions[0].pid, pid);
-    assert!(sessions[0].age.unwrap() >= BRIEFLY);
-    assert_eq!(
-        sessions[0].query.as_deref(),
-        Some("SET application_name = 'reports'; BEGIN; SELECT * FROM accounts")
-    );
-    assert!(
-        line.contains(&format!("in the way: pid {pid} (reports")),
-        "{line}"
-    );
-
-    // The last attempt's are in the error.
-    assert_eq!(error.condition(), Some(Condition::Timeout));
-    assert_eq!(diesel_locks::condition(&error), Some(Condition::Timeout));
-    assert!(
-        error
-            .to_string()
-            .starts_with("migration 1 failed 2 times; in the way: pid")
-    );
-    assert!(
-        matches!(error, MigrateError::Failed { attempts: 2, in_the_way, .. } if in_the_way[0].pid == pid)
-    );
-}
-
-#[test]
-fn a_refusal_at_once_says_it_too_whenever_the_lock_was_taken() {
-    let (_database, mut holder, mut conn) = tables();
-    let pid = backend_pid(&mut holder);
-    holder
-        .batch_execute("BEGIN; SELECT * FROM accounts")
-        .unwrap();
-    let error = MigrationLock::new()
-        .lock_timeout(Duration::from_secs(3_600))
-        .attempts(soon(1))
-        .run_pending(&mut conn, &All::of([("1", "LOCK TABLE accounts NOWAIT")]))
-        .unwrap_err();
-    assert_eq!(error.condition(), Some(Condition::NotAvailable));
-    assert!(matches!(error, MigrateError::Failed { in_the_way, .. } if in_the_way[0].pid == pid));
-}
-
-#[test]
-fn it_does_not_name_who_uses_other_tables() {
-    let (database, mut holder, mut conn) = tables();
-    holder.batch_execute("CREATE TABLE other (id int)").unwrap();
-    let pid = backend_pid(&mut holder);
-    let mut bystander = connect(&database);
-    bystander
-        .batch_execute("BEGIN; SELECT * FROM other")
-        .unwrap();
-    // Not named by the migration, but referenced by what it names.
-    holder.batch_execute("BEGIN; LOCK TABLE accounts").unwrap();
-    let migration = All::of([("1", "INSERT INTO jobs VALUES (1, 1)")]);
-    let error = MigrationLock::new()
-        .lock_timeout(BRIEFLY)
-        .attempts(soon(1))
-        .run_pending(&mut conn, &migration)
-        .unwrap_err();
-    let MigrateError::Failed { in_the_way, .. } = error else {
-        panic!("{error}");
-    };
-    let pids: Vec<i32> = in_the_way.iter().map(|session| session.pid).collect();
-    assert_eq!(pids, [pid]);
-}
-
-#[test]
 fn between_two_attempts_nothing_is_locked() {
-    let (database, mut holder, mut conn) = tables();
+    let (database, mut holder, mut conn) = accounts_and_jobs();
     holder.batch_execute("BEGIN; LOCK TABLE jobs").unwrap();
     let migration = All::of([(
         "1",
@@ -181,49 +77,36 @@ fn between_two_attempts_nothing_is_locked() {
         matches!(error, MigrateError::Failed { attempts: 4, .. }),
         "{error}"
     );
-    assert!(!exists(&mut conn, "accounts_email"));
+    let email: i64 = sql::<BigInt>("SELECT count(*) FROM pg_attribute WHERE attname = 'email'")
+        .get_result(&mut conn)
+        .unwrap();
+    assert_eq!(email, 0);
 }
 
 #[test]
-fn both_limits_are_in_force_in_the_migration_and_put_back_after_it() {
-    let database = TestDatabase::new().unwrap();
-    let mut conn = connect(&database);
-    conn.batch_execute("SET lock_timeout = '7min'; SET statement_timeout = '9min'")
-        .unwrap();
-    let migration = All::of([(
-        "1",
-        "CREATE TABLE seen AS SELECT current_setting('lock_timeout') || ' ' || \
-         current_setting('statement_timeout') AS limits",
-    )]);
-    let lock = MigrationLock::new()
-        .lock_timeout(Duration::from_millis(1_234))
-        .statement_timeout(Duration::from_secs(5));
-    lock.run_pending(&mut conn, &migration).unwrap();
-    let limits = |conn: &mut PgConnection| {
-        sql::<Text>("SELECT limits FROM seen")
-            .get_result::<String>(conn)
-            .unwrap()
-    };
-    assert_eq!(limits(&mut conn), "1234ms 5s");
-    assert_eq!(lock_timeout(&mut conn), "7min");
-
-    // Inside the caller's transaction too, whose limits are its own.
-    conn.transaction::<_, MigrateError, _>(|conn| {
-        conn.batch_execute("SET LOCAL lock_timeout = '3min'")?;
-        let again = All(vec![
-            Sql::new("2", "DROP TABLE seen"),
-            Sql::new("3", &migration.0[0].up),
-        ]);
-        lock.run_pending(conn, &again)?;
-        assert_eq!(limits(conn), "1234ms 5s");
-        assert_eq!(lock_timeout(conn), "3min");
-        let fails = All::of([("4", "SELECT 1 / 0")]);
-        lock.run_pending(conn, &fails).unwrap_err();
-        assert_eq!(lock_timeout(conn), "3min");
-        Ok(())
-    })
-    .unwrap();
-    assert_eq!(lock_timeout(&mut conn), "7min");
+fn migrations_in_files_whose_errors_have_no_source_are_tried_again_too() {
+    let (_database, mut holder, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    let directory = Directory::new("migrations");
+    let migration = directory.0.join("1_alter");
+    fs::create_dir(&migration).unwrap();
+    fs::write(migration.join("up.sql"), "ALTER TABLE a ADD COLUMN b int").unwrap();
+    holder.batch_execute("CREATE TABLE a (id int)").unwrap();
+    holder.batch_execute("BEGIN; SELECT * FROM a").unwrap();
+    let mut refused = 0;
+    let error = MigrationLock::new()
+        .lock_timeout(Duration::from_millis(10))
+        .attempts(soon(3))
+        .on_progress(|event| refused += i32::from(matches!(event, MigrationEvent::Refused { .. })))
+        .run_pending(
+            &mut conn,
+            FileBasedMigrations::from_path(&directory.0).unwrap(),
+        )
+        .unwrap_err();
+    assert_eq!(refused, 2);
+    assert_eq!(error.condition(), Some(Condition::Timeout));
+    assert_eq!(diesel_locks::condition(&error), Some(Condition::Timeout));
+    let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+    assert!(diesel_locks::is_contention(&*boxed));
 }
 
 #[test]
@@ -252,7 +135,7 @@ fn a_failure_for_another_reason_is_not_tried_again() {
 
 #[test]
 fn inside_a_transaction_only_what_a_savepoint_takes_back_is_tried_again() {
-    let (_database, mut holder, mut conn) = tables();
+    let (_database, mut holder, mut conn) = accounts_and_jobs();
     holder
         .batch_execute("BEGIN; SELECT * FROM accounts")
         .unwrap();
@@ -302,7 +185,7 @@ fn what_ends_a_whole_transaction_is_tried_again_only_with_it() {
 
 #[test]
 fn outside_a_transaction_it_is_tried_again_if_the_first_lock_was_refused() {
-    let (_database, mut holder, mut conn) = tables();
+    let (_database, mut holder, mut conn) = accounts_and_jobs();
     holder
         .batch_execute("BEGIN; LOCK TABLE accounts IN SHARE MODE")
         .unwrap();
@@ -331,36 +214,62 @@ fn outside_a_transaction_it_is_tried_again_if_the_first_lock_was_refused() {
         .run_pending(&mut conn, &index)
         .unwrap();
     assert_eq!(refused, 2);
-    assert!(crate::fixture::is_valid(&mut conn, "accounts_owner"));
+    assert!(is_valid(&mut conn, "accounts_owner"));
 }
 
 #[test]
-fn the_lock_timeout_ends_no_concurrent_index_that_waits_for_a_transaction() {
-    let (_database, mut writer, mut conn) = tables();
-    writer
-        .batch_execute("BEGIN; INSERT INTO accounts VALUES (1, 'ada')")
+fn a_concurrent_index_below_a_comment_is_tried_again() {
+    let (_database, mut holder, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    holder.batch_execute(ACCOUNTS).unwrap();
+    holder
+        .batch_execute("BEGIN; LOCK TABLE accounts IN SHARE MODE")
         .unwrap();
-    let index = All(vec![
-        Sql::new(
-            "1",
-            "CREATE INDEX CONCURRENTLY accounts_owner ON accounts (owner)",
-        )
-        .outside(),
-    ]);
-    let begun = Instant::now();
-    let builder = thread::spawn(move || {
-        MigrationLock::new()
-            .lock_timeout(BRIEFLY)
-            .run_pending(&mut conn, &index)
+    conn.batch_execute("SET lock_timeout = '10ms'").unwrap();
+    let index = outside("-- Your SQL goes here\nCREATE INDEX CONCURRENTLY i ON accounts (id);\n");
+    let error = MigrationLock::new()
+        .attempts(soon(3))
+        .run_pending(&mut conn, &index)
+        .unwrap_err();
+    assert!(
+        matches!(error, MigrateError::Failed { attempts: 3, .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_has_committed_a_part_of_its_work_is_not_repeated_when_a_later_lock_is_refused() {
+    for repeats in [
+        "INSERT INTO log VALUES (1); COMMIT; ALTER TABLE accounts ADD COLUMN a int",
+        "DO $$ BEGIN INSERT INTO log VALUES (1); COMMIT; \
+         ALTER TABLE accounts ADD COLUMN a int; END $$",
+        "CALL fill_in()",
+        "-- Your SQL goes here\nCALL fill_in();\n",
+        "/* fill in */ CALL fill_in();\n",
+    ] {
+        let (_database, mut holder, mut conn) = two_sessions(TestDatabase::new().unwrap());
+        holder.batch_execute(ACCOUNTS).unwrap();
+        holder
+            .batch_execute(
+                "CREATE TABLE log (n int); CREATE PROCEDURE fill_in() LANGUAGE plpgsql AS $$ \
+                 BEGIN INSERT INTO log VALUES (1); COMMIT; \
+                 ALTER TABLE accounts ADD COLUMN a int; END $$",
+            )
             .unwrap();
-        conn
-    });
-    while begun.elapsed() < 10 * BRIEFLY {
-        assert!(!builder.is_finished());
-        thread::yield_now();
+        holder
+            .batch_execute("BEGIN; SELECT * FROM accounts")
+            .unwrap();
+        conn.batch_execute("SET lock_timeout = '10ms'").unwrap();
+        let error = MigrationLock::new()
+            .attempts(soon(3))
+            .run_pending(&mut conn, &outside(repeats))
+            .unwrap_err();
+        assert!(
+            matches!(error, MigrateError::Failed { attempts: 1, .. }),
+            "{error:?}"
+        );
+        let done: i64 = sql::<BigInt>("SELECT count(*) FROM log")
+            .get_result(&mut conn)
+            .unwrap();
+        assert_eq!(done, 1, "{repeats}");
     }
-    writer.batch_execute("COMMIT").unwrap();
-    let mut conn = builder.join().unwrap();
-    assert!(crate::fixture::is_valid(&mut conn, "accounts_owner"));
-    assert!(run(&mut conn, &All(vec![])).is_empty());
 }

@@ -1,3 +1,5 @@
+//! Migrations in Rust.
+
 use std::sync::Arc;
 
 use diesel::connection::BoxableConnection;

@@ -1,12 +1,50 @@
-//! What the tests of migrations ask the database.
+//! Migrations, tables for them, and what the tests ask the database.
+
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
-use diesel_locks::{LockKey, MigrationEvent, MigrationLock};
+use diesel_locks::{LockKey, MigrationEvent, MigrationLock, Retry};
+use diesel_locks_harness::TestDatabase;
+
+use crate::support::two_sessions;
 
 pub(crate) use crate::support::migrations::{All, Sql};
+
+pub(crate) const ACCOUNTS: &str = "CREATE TABLE accounts (id int PRIMARY KEY, owner text)";
+
+/// Short for a test, and long enough for a lock that nobody has.
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(20);
+
+/// So many attempts, with short pauses.
+pub(crate) fn soon(attempts: u32) -> Retry {
+    Retry::new()
+        .attempts(attempts)
+        .backoff(Duration::from_millis(1), Duration::from_millis(5))
+}
+
+/// A database with two tables, one of which references the other, and two sessions.
+pub(crate) fn accounts_and_jobs() -> (TestDatabase, PgConnection, PgConnection) {
+    let (database, mut here, there) = two_sessions(TestDatabase::new().unwrap());
+    here.batch_execute(ACCOUNTS).unwrap();
+    here.batch_execute("CREATE TABLE jobs (id int PRIMARY KEY, account int REFERENCES accounts)")
+        .unwrap();
+    (database, here, there)
+}
+
+pub(crate) fn add_a_column() -> All {
+    All::of([("1", "ALTER TABLE accounts ADD COLUMN email text")])
+}
+
+/// Two migrations, each of which makes a table.
+pub(crate) fn two_tables() -> All {
+    All::of([
+        ("1", "CREATE TABLE a (id int)"),
+        ("2", "CREATE TABLE b (id int)"),
+    ])
+}
 
 /// One migration outside a transaction.
 pub(crate) fn outside(up: &str) -> All {

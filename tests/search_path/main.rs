@@ -41,7 +41,7 @@ fn whatever_is_sent_says_whose_function_operator_view_or_type_it_means() {
 
 #[test]
 #[parallel]
-fn so_does_what_is_sent_on_a_connection_with_instrumentation_of_its_own() {
+fn what_is_sent_beside_an_applications_instrumentation_says_it_too() {
     on_the_wire(|conn| conn.set_instrumentation(|_: InstrumentationEvent<'_>| ()));
 }
 

@@ -10,7 +10,7 @@ use diesel_locks::{
     End, LockError, LockInfo, LockKey, LockedObject, ObserveDsl, ObserveExt, SessionInfo,
 };
 
-use super::Look;
+use super::look::Look;
 use crate::failure::Failure;
 use crate::key::{self, Given};
 use crate::output;

@@ -8,7 +8,9 @@ use diesel::sql_types::Integer;
 use diesel_locks::observed::locks;
 use diesel_locks::{LockError, LockInfo, LockedObject, ObserveDsl};
 
-use super::{Look, json, print, print_json, table};
+use super::look::Look;
+use super::print::{print, print_json};
+use super::{json, table};
 use crate::failure::Failure;
 
 /// The kinds that PostgreSQL 13 to 18 have.

@@ -9,12 +9,13 @@ use nix::sys::signal::{SigSet, Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid, getppid};
 
-use super::{Run, helper};
+use super::again::again;
+use super::arguments::Run;
 use crate::failure::{Failure, status};
 
 /// Starts the command, stopped before its first instruction, as the leader of a new group.
 pub(super) fn start(run: &Run, backend_pid: i32, only_here: &[OsString]) -> io::Result<Pid> {
-    let mut process = helper::again("become");
+    let mut process = again("become");
     process
         .arg(getpid().to_string())
         .arg("--")

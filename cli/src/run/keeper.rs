@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
+use super::again::again;
+use super::group;
 use super::session::Sockets;
-use super::{group, helper};
 use crate::failure::Failure;
 
 const DONE: &str = "done";
@@ -23,7 +24,7 @@ pub(super) struct Keeper(Child);
 
 impl Keeper {
     pub(super) fn start(sockets: &Sockets) -> io::Result<Self> {
-        let mut keeper = helper::again("keep");
+        let mut keeper = again("keep");
         keeper
             // What ends the group of this process shall not end the keeper.
             .process_group(0)

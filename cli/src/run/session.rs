@@ -14,7 +14,7 @@ use diesel_locks::{
 };
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::Run;
+use super::arguments::Run;
 use crate::database::leave_no_waiter_behind;
 use crate::failure::{Failure, status};
 use crate::output;

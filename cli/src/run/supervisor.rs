@@ -12,10 +12,11 @@ use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp};
 
+use super::arguments::Run;
 use super::keeper::Keeper;
 use super::session::Session;
 use super::terminal::Terminal;
-use super::{Run, command, group, signals};
+use super::{command, group, signals};
 use crate::failure::{Failure, chain, status};
 
 pub(super) fn run(

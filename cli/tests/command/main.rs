@@ -1,8 +1,8 @@
 //! The command, as a user runs it: a process, on a real server.
 
+mod graph;
 mod help;
 mod isolation;
-mod jam;
 mod key;
 mod migrate;
 mod observe;
@@ -14,9 +14,9 @@ mod run {
     #[path = "../../../../tests/faults/chance.rs"]
     mod chance;
 
-    mod attack;
-    mod ends;
     mod environment;
+    mod exclusion;
+    mod exit_status;
     mod failover;
     mod locks;
     mod losses;

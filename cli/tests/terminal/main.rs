@@ -5,8 +5,8 @@
 
 #![cfg(unix)]
 
+mod fixture;
 mod network;
 mod questions;
 mod screen;
-mod sessions;
 mod top;

@@ -1,7 +1,7 @@
 //! What is asked before somebody is ended.
 
+use crate::fixture::{Jam, server};
 use crate::screen::Terminal;
-use crate::sessions::{Jam, server};
 
 #[test]
 fn terminate_asks_on_a_terminal_and_ends_nobody_without_a_yes() {

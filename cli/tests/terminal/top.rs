@@ -7,9 +7,9 @@ use diesel_locks_harness::TempPostgres;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::fixture::{Jam, connect, server, soon};
 use crate::network::Network;
 use crate::screen::Terminal;
-use crate::sessions::{Jam, connect, server, soon};
 
 fn top(server: &TempPostgres, width: u32, height: u32) -> Terminal {
     let arguments = ["top", "--interval", "125ms", "--database-url", server.url()];

@@ -4,9 +4,11 @@
 mod support;
 
 mod contention {
+    mod failures;
     mod outcomes;
     mod sqlite;
 }
+mod database;
 mod errors;
 mod explorer {
     mod anomalies;
@@ -26,11 +28,12 @@ mod explorer {
     mod threads;
 }
 mod isolation;
-mod processes;
 mod scenario {
+    mod assert_deadlock;
     mod assertion_lines;
     mod assertions;
     mod broken;
+    mod conflict_failures;
     mod conflict_matrix;
     mod deadlocks;
     mod fixture;

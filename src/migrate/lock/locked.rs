@@ -6,7 +6,6 @@ use diesel::pg::Pg;
 
 use super::MigrationLock;
 use crate::migrate::attempt::Attempt;
-use crate::migrate::error::MigrateError;
 use crate::migrate::event::{Direction, MigrationEvent};
 use crate::migrate::held::Held;
 use crate::migrate::ledger::{Ledger, Place};
@@ -15,6 +14,7 @@ use crate::migrate::pooler;
 #[cfg(feature = "watch")]
 use crate::migrate::priority::with_priority;
 use crate::migrate::waiting::Waiting;
+use crate::migrate_error::MigrateError;
 use crate::{AdvisoryLockExt, LockError, transaction};
 
 impl<'p> MigrationLock<'p> {

@@ -1,6 +1,5 @@
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use super::WaitGraph;
 use crate::observe::lock::LockWait;
 use crate::observe::session::{SessionId, SessionInfo};
 
@@ -20,13 +19,13 @@ pub(super) struct Analysis<'g> {
 }
 
 impl<'g> Analysis<'g> {
-    pub(super) fn of(graph: &'g WaitGraph) -> Self {
-        let sessions: Vec<_> = graph.sessions.values().collect();
-        let ids = graph.sessions.keys().enumerate();
+    pub(super) fn of(known: &'g BTreeMap<SessionId, SessionInfo>, all: &'g [LockWait]) -> Self {
+        let sessions: Vec<_> = known.values().collect();
+        let ids = known.keys().enumerate();
         let at: HashMap<&SessionId, usize> = ids.map(|(at, id)| (id, at)).collect();
         let mut waits = vec![Vec::new(); sessions.len()];
         let mut edges = BTreeSet::new();
-        for wait in &graph.waits {
+        for wait in all {
             let Some(&waiter) = at.get(&wait.waiter()) else {
                 continue;
             };

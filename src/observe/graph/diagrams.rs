@@ -1,7 +1,6 @@
 use std::fmt::Write;
 
 use super::WaitGraph;
-use super::analysis::Analysis;
 use crate::observe::lock::LockWait;
 use crate::observe::words::Time;
 
@@ -69,7 +68,7 @@ struct Parts {
 
 impl Parts {
     fn of(graph: &WaitGraph) -> Self {
-        let analysis = Analysis::of(graph);
+        let analysis = graph.analysis();
         let roots = analysis.roots();
         let is_root = |at: usize| roots.iter().any(|(members, _)| members.contains(&at));
         let nodes = analysis.sessions.iter().enumerate().map(|(at, session)| {

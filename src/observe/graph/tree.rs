@@ -13,7 +13,7 @@ impl fmt::Display for WaitGraph {
         if self.is_empty() {
             return writeln!(f, "nobody waits for a lock");
         }
-        let tree = Tree(Analysis::of(self));
+        let tree = Tree(self.analysis());
         let mut shown = vec![false; self.sessions.len()];
         for (members, holds_up) in tree.0.roots() {
             tree.root(f, members, holds_up, &mut shown)?;

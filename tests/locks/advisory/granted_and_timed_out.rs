@@ -65,7 +65,7 @@ fn assert_nobody_has_it(server: &TempPostgres) {
 
 #[test]
 #[parallel]
-fn leaves_no_lock_behind() {
+fn a_lock_that_is_granted_and_timed_out_leaves_no_lock_behind() {
     grant_too_late(|conn, server| {
         let late = conn.advisory_lock_timeout("x", TIMEOUT).map(drop);
         assert!(matches!(late, Err(LockError::Timeout { .. })));
@@ -76,7 +76,8 @@ fn leaves_no_lock_behind() {
 
 #[test]
 #[parallel]
-fn leaves_no_lock_behind_in_a_transaction_and_the_transaction_aborted() {
+fn a_lock_that_is_granted_and_timed_out_leaves_no_lock_behind_in_a_transaction_and_the_transaction_aborted()
+ {
     grant_too_late(|conn, server| {
         let error = conn
             .transaction::<(), LockError, _>(|conn| {
@@ -92,7 +93,8 @@ fn leaves_no_lock_behind_in_a_transaction_and_the_transaction_aborted() {
 
 #[test]
 #[parallel]
-fn leaves_no_lock_behind_in_a_savepoint_and_the_outer_transaction_usable() {
+fn a_lock_that_is_granted_and_timed_out_leaves_no_lock_behind_in_a_savepoint_and_the_outer_transaction_usable()
+ {
     grant_too_late(|conn, server| {
         conn.transaction::<(), LockError, _>(|conn| {
             let late = conn.transaction::<(), LockError, _>(|conn| {

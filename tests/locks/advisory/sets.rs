@@ -78,7 +78,7 @@ fn duplicates_are_taken_once_and_none_is_a_set_too() {
 
 #[test]
 #[parallel]
-fn none_is_kept_when_one_is_refused() {
+fn none_is_kept_when_one_is_refused_and_the_error_names_the_one_in_the_way() {
     let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
     let _third = here.advisory_lock(3).unwrap();
     let mut outer = there.advisory_lock(1).unwrap();

@@ -57,7 +57,7 @@ fn take(
 
 #[test]
 #[parallel]
-fn leaves_no_lock_and_never_has_two_holders() {
+fn many_threads_leave_no_lock_and_never_are_two_holders() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);
     conn.batch_execute(

@@ -13,7 +13,8 @@ use diesel_locks::{LockError, LockTarget, RowLock};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
-use super::locks::{Account, SHORT};
+use super::endings::SHORT;
+use super::locks::Account;
 use crate::support::schema::{accounts, jobs};
 use crate::support::server::signal;
 use crate::support::{backend_pid, connect, database, eventually, is_blocked, lock_timeout};

@@ -95,6 +95,29 @@ fn a_guard_released_in_an_aborted_savepoint_leaves_the_outer_transaction_as_it_w
 
 #[test]
 #[parallel]
+fn a_guard_that_lets_go_in_a_transaction_lets_the_next_holder_in_before_the_commit() {
+    let database = database();
+    let (mut here, mut there) = (connect(&database), connect(&database));
+    let balance = |conn: &mut PgConnection| -> i64 {
+        let account = accounts::table.find(1).select(accounts::balance);
+        account.first(conn).unwrap()
+    };
+    here.transaction::<_, LockError, _>(|here| {
+        let mut guard = here.advisory_lock("x")?;
+        diesel::update(accounts::table.find(1))
+            .set(accounts::balance.eq(0))
+            .execute(&mut *guard)?;
+        guard.release()?;
+        let mut next = there.advisory_lock_nowait("x")?;
+        assert_eq!(balance(&mut next), 100);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(balance(&mut there), 0);
+}
+
+#[test]
+#[parallel]
 fn a_lock_outlives_the_rollback_of_its_transaction() {
     let database = TestDatabase::new().unwrap();
     let mut guard = OwnedAdvisoryLockGuard::connect(database.url(), "x", Wait::NoWait).unwrap();

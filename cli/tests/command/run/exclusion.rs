@@ -23,7 +23,7 @@ use crate::support::{diesel_locks, directory, soon};
 
 const AT_A_TIME: usize = 16;
 
-/// More than the usual, in `DIESEL_LOCKS_ATTACK_RUNS`.
+/// More than the usual, in `DIESEL_LOCKS_EXCLUSION_RUNS`.
 const RUNS: u32 = 80;
 
 /// `$1` is its number. It looks whether the command before is alive, which is its own affair alone.
@@ -231,12 +231,12 @@ impl Attack {
 #[test]
 #[parallel]
 fn never_two_at_once_as_long_as_the_server_knows_the_session_whoever_is_killed() {
-    let runs = env::var("DIESEL_LOCKS_ATTACK_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
-    let seed = env::var("DIESEL_LOCKS_ATTACK_SEED").map_or_else(
+    let runs = env::var("DIESEL_LOCKS_EXCLUSION_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
+    let seed = env::var("DIESEL_LOCKS_EXCLUSION_SEED").map_or_else(
         |_| std::process::id().into(),
         |seed| seed.parse::<u64>().unwrap(),
     );
-    println!("DIESEL_LOCKS_ATTACK_SEED={seed}");
+    println!("DIESEL_LOCKS_EXCLUSION_SEED={seed}");
     let attack = Attack {
         server: TempPostgres::start().unwrap(),
         directory: directory("attack"),

@@ -5,10 +5,10 @@ use std::time::Duration;
 use diesel::migration::MigrationVersion;
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::error::{Condition, condition_of};
-use crate::{AdvisoryLock, LockError, SessionInfo, wrapped};
+use crate::error::{Condition, chain, condition_of};
+use crate::{AdvisoryLock, LockError, SessionInfo};
 
-pub(super) type Boxed = Box<dyn StdError + Send + Sync>;
+pub(crate) type Boxed = Box<dyn StdError + Send + Sync>;
 
 /// Why migrations were not run, or not all of them.
 #[derive(Debug, thiserror::Error)]
@@ -123,12 +123,18 @@ impl fmt::Display for LeftoverIndex {
     }
 }
 
+/// What an error says itself, where it is this crate's or Diesel's.
+pub(crate) fn known(error: &(dyn StdError + 'static)) -> Option<Condition> {
+    let of_migrations = || chain::pointee(error).and_then(MigrateError::condition);
+    chain::known(error).or_else(of_migrations)
+}
+
 /// What the failure of a migration says of a lock.
 ///
 /// `diesel_migrations` wraps Diesel's error in a type that cannot be named and has no source, so
 /// that its words are all there is.
-pub(super) fn condition(error: &(dyn StdError + 'static)) -> Option<Condition> {
-    wrapped::condition(error).or_else(|| {
+pub(crate) fn condition(error: &(dyn StdError + 'static)) -> Option<Condition> {
+    chain::find(error, known).or_else(|| {
         let text = error.to_string();
         let (_, words) = text.split_once(" with: ")?;
         let words = Box::new(words.to_owned());
@@ -143,7 +149,7 @@ fn attempts_text(attempts: u32) -> String {
     }
 }
 
-pub(super) fn listed(first: &str, sessions: &[SessionInfo]) -> String {
+pub(crate) fn listed(first: &str, sessions: &[SessionInfo]) -> String {
     match sessions {
         [] => String::new(),
         sessions => {

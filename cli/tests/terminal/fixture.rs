@@ -1,4 +1,4 @@
-//! Who is looked at.
+//! A server, and sessions on it that are looked at.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
