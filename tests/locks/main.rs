@@ -8,6 +8,7 @@ mod advisory {
     mod ends;
     mod granted_and_timed_out;
     mod keys;
+    mod owner;
     mod session;
     mod sets;
     mod transaction;
@@ -40,4 +41,5 @@ mod row {
     mod locks;
     mod time_limits;
 }
+mod shown;
 mod table;

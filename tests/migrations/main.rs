@@ -19,4 +19,5 @@ mod priority;
 mod processes;
 mod remains;
 mod round_trips;
+mod shown;
 mod traffic;
