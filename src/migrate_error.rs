@@ -163,3 +163,32 @@ fn indexes_text(indexes: &[LeftoverIndex]) -> String {
     let indexes: Vec<_> = indexes.iter().map(LeftoverIndex::to_string).collect();
     indexes.join(" and ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_of_a_lock_what_it_was_made_of_says() {
+        let deadlock = || LockError::Deadlock {
+            processes: Vec::new(),
+            source: Error::NotFound,
+        };
+        let leftover = |source| MigrateError::LeftoverIndex {
+            migration: "1".to_owned(),
+            indexes: Vec::new(),
+            source,
+        };
+        for (error, says) in [
+            (MigrateError::Lock(deadlock()), Some(Condition::Deadlock)),
+            (
+                leftover(Some(Box::new(deadlock()))),
+                Some(Condition::Deadlock),
+            ),
+            (leftover(None), None),
+            (MigrateError::NoMigration, None),
+        ] {
+            assert_eq!(error.condition(), says, "{error:?}");
+        }
+    }
+}

@@ -44,3 +44,50 @@ impl Condition {
         matches!(self, Self::Deadlock | Self::SerializationFailure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use diesel::result::Error;
+
+    use crate::{LockError, LockTarget};
+
+    #[test]
+    fn each_error_that_says_something_of_a_lock_has_the_condition_of_its_name() {
+        let source = || Error::NotFound;
+        let lock = "x".into();
+        let errors = [
+            LockError::NotAvailable {
+                target: LockTarget::Advisory(lock),
+                source: None,
+            },
+            LockError::Timeout {
+                target: None,
+                after: None,
+                source: None,
+            },
+            LockError::Deadlock {
+                processes: Vec::new(),
+                source: source(),
+            },
+            LockError::SerializationFailure { source: source() },
+            LockError::StatementTimeout { source: source() },
+            LockError::Canceled { source: source() },
+            LockError::NotInTransaction,
+            LockError::TransactionAborted { source: source() },
+            LockError::NotHeld { lock },
+            LockError::SessionChanged {
+                lock,
+                locked_by: 1,
+                now: 2,
+            },
+            LockError::SharedSession { lock },
+            LockError::ConnectionLost { source: source() },
+        ];
+        for error in errors {
+            let (shown, condition) = (format!("{error:?}"), error.condition());
+            let condition = condition.map(|condition| format!("{condition:?}"));
+            assert_eq!(condition.as_deref(), shown.split(' ').next());
+        }
+        assert_eq!(LockError::Database(source()).condition(), None);
+    }
+}

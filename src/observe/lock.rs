@@ -247,3 +247,31 @@ impl LockWait {
         Self { lock, blockers }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No session can be made to hold it for as long as a look takes.
+    #[test]
+    fn a_relation_that_is_being_made_longer_is_called_so() {
+        let columns = Columns {
+            kind: "extend".to_owned(),
+            schema: Some("public".to_owned()),
+            name: Some("accounts".to_owned()),
+            oid: Some(7),
+            page: None,
+            row: None,
+            virtualxid: None,
+            transactionid: None,
+            class: None,
+            object: None,
+            subobject: None,
+        };
+        let object = columns.object();
+        assert!(
+            matches!(&object, LockedObject::Extension(relation) if relation.oid == 7),
+            "{object:?}"
+        );
+    }
+}

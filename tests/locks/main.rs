@@ -8,6 +8,7 @@ mod advisory {
     mod interrupted;
     mod keys;
     mod letting_go;
+    mod owner;
     mod processes;
     mod session;
     mod sets;
@@ -43,4 +44,5 @@ mod row {
     mod locks;
     mod time_limits;
 }
+mod shown;
 mod table;

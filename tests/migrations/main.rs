@@ -30,6 +30,7 @@ mod lost_lock;
 mod priority;
 mod processes;
 mod round_trips;
+mod shown;
 mod time_limits;
 mod traffic;
 mod versions;

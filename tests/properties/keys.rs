@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::hostile::{cases, server_text};
-use crate::support::connect;
+use crate::support::{backend_pid, connect};
 
 /// Some are longer than a name of PostgreSQL's, and than what it stores as it is.
 fn name() -> impl Strategy<Value = String> {
@@ -52,13 +52,18 @@ fn a_name_has_the_number_that_the_documented_sql_gives_it() {
 #[test]
 fn the_server_shows_the_key_that_was_taken() {
     let database = TestDatabase::new().unwrap();
-    let conn = std::cell::RefCell::new(connect(&database));
+    let mut conn = connect(&database);
+    let pid = backend_pid(&mut conn);
+    let conn = std::cell::RefCell::new(conn);
     proptest!(cases(64), |(key in key(), shared: bool)| {
         let lock = if shared { AdvisoryLock::shared(key) } else { key.into() };
         let mut conn = conn.borrow_mut();
         let mut guard = conn.advisory_lock_nowait(lock).unwrap();
-        let held = ObserveExt::locks(&mut *guard).unwrap().into_iter().map(|lock| lock.object);
-        let held: Vec<_> = held.filter(|of| matches!(of, LockedObject::Advisory(_))).collect();
+        // Other tests have locks on the same server.
+        let mut held = ObserveExt::locks(&mut *guard).unwrap();
+        held.retain(|lock| lock.session.pid == pid);
+        let held: Vec<_> = held.into_iter().map(|lock| lock.object)
+            .filter(|of| matches!(of, LockedObject::Advisory(_))).collect();
         prop_assert!(guard.is_held().unwrap());
         guard.release().unwrap();
         prop_assert_eq!(held, [LockedObject::Advisory(key)]);

@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_locks::prelude::*;
-use diesel_locks::{LockError, LockTarget};
+use diesel_locks::{LockError, LockTarget, is_contention, is_retryable};
 use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use serial_test::parallel;
 
@@ -22,6 +22,9 @@ fn classified(conn: &mut PgConnection, statements: &str) -> LockError {
     // Nothing is lost, and nothing is told twice.
     assert_eq!(error.source().unwrap().to_string(), text);
     assert_ne!(error.to_string(), text);
+    // Whoever asks in whatever way is told the same.
+    assert_eq!(is_contention(&error), error.is_contention());
+    assert_eq!(is_retryable(&error), error.is_retryable());
     error
 }
 

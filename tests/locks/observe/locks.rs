@@ -332,3 +332,44 @@ fn what_a_role_without_rights_may_not_see_is_said_and_the_rest_is_there() {
     }
     end(&server, actors.into());
 }
+
+#[test]
+#[parallel]
+fn a_wait_is_a_line_that_says_behind_whom() {
+    let server = server();
+    let conn = &mut connect_to(&server);
+    let actors = ["billing", "web", "jobs"].map(|name| Actor::new(&server, name));
+    let [billing, web, jobs] = &actors;
+    billing.does("SELECT pg_advisory_lock_shared(1)");
+    web.does("SELECT pg_advisory_lock_shared(1)");
+    jobs.waits(conn, "SELECT pg_advisory_lock(1)");
+    let waits = conn.lock_waits().unwrap();
+    let [wait] = &*waits else { panic!("{waits:?}") };
+    let mut pids = [billing.pid, web.pid];
+    pids.sort_unstable();
+    let [first, second] = pids;
+    let behind = format!(", behind pid {first} and pid {second}");
+    assert_eq!(wait.to_string(), format!("{}{behind}", wait.lock));
+    end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
+fn what_a_serializable_transaction_has_read_is_a_page_of_an_index() {
+    let (_database, mut here, mut there) = two_sessions(database());
+    there
+        .batch_execute(
+            "BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL enable_seqscan = off; \
+             SET LOCAL enable_bitmapscan = off; SELECT FROM accounts WHERE id = 1",
+        )
+        .unwrap();
+    let pid = backend_pid(&mut there);
+    let all = here.locks().unwrap();
+    let page = of(&all, pid)
+        .into_iter()
+        .find_map(|lock| match &lock.object {
+            LockedObject::Page { relation, page, .. } => Some((relation.name.clone(), *page)),
+            _ => None,
+        });
+    assert_eq!(page, Some((Some("accounts_pkey".to_owned()), 1)), "{all:?}");
+}

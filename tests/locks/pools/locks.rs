@@ -269,9 +269,13 @@ fn diesels_default_instrumentation_is_kept() {
     }
     let database = TestDatabase::new().unwrap();
     set_default_instrumentation(count).unwrap();
-    let mut conn = manager(&database).connect().unwrap();
+    let manager = manager(&database);
+    let mut conn = manager.connect().unwrap();
     set_default_instrumentation(|| None).unwrap();
     conn.transaction::<_, diesel::result::Error, _>(|_| Ok(()))
         .unwrap();
     assert!(BEGUN.load(Ordering::Relaxed) > 0);
+    // And the guards are counted beside it.
+    std::mem::forget(conn.advisory_lock(1).unwrap());
+    assert!(manager.has_broken(&mut conn));
 }

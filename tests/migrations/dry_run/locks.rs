@@ -161,3 +161,40 @@ fn a_dry_run_is_a_table_for_a_terminal_and_one_for_a_pull_request() {
     assert!(markdown.contains("| 2 | – | – | – | not tried: it runs outside a transaction |"));
     assert!(markdown.contains("| 3 | – | – | – | locks nothing that was there,"));
 }
+
+#[test]
+fn each_kind_of_relation_is_called_as_it_is() {
+    let (_database, mut conn) = prepared();
+    conn.batch_execute(
+        "CREATE TYPE pair AS (a int); CREATE SEQUENCE numbers; \
+         CREATE VIEW owners AS SELECT owner FROM accounts; \
+         CREATE INDEX events_at ON events (at); \
+         CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing; \
+         CREATE FOREIGN TABLE far (a int) SERVER nowhere",
+    )
+    .unwrap();
+    let kinds = [
+        ("ALTER TABLE accounts ADD COLUMN a int", "accounts", "table"),
+        ("ALTER TABLE events ADD COLUMN a int", "events", "table"),
+        ("DROP INDEX jobs_account", "jobs_account", "index"),
+        ("DROP INDEX events_at", "events_at", "index"),
+        ("DROP SEQUENCE numbers", "numbers", "sequence"),
+        ("DROP VIEW owners", "owners", "view"),
+        (
+            "DROP MATERIALIZED VIEW totals",
+            "totals",
+            "materialized view",
+        ),
+        ("DROP FOREIGN TABLE far", "far", "foreign table"),
+        ("ALTER TYPE pair ADD ATTRIBUTE b int", "pair", "type"),
+    ];
+    let migrations = kinds.iter().zip(1..);
+    let migrations = migrations.map(|((sql, ..), n)| Sql::new(&n.to_string(), sql));
+    let run = MigrationLock::new()
+        .dry_run(&mut conn, &All(migrations.collect()))
+        .unwrap();
+    for (at, (sql, relation, kind)) in kinds.iter().enumerate() {
+        let lock = strongest(touched(&run, at), relation);
+        assert_eq!(lock.map(|lock| lock.kind), Some(*kind), "{sql}: {run:?}");
+    }
+}
