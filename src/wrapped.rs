@@ -8,7 +8,8 @@ use crate::migrate_error as errors;
 #[cfg(not(feature = "migrations"))]
 use chain as errors;
 
-/// What an error says of a lock, where it, or what it wraps, is a [`LockError`] or Diesel's error.
+/// What an error says of a lock, where it, or what it wraps, is a
+/// [`LockError`](crate::LockError) or Diesel's error.
 ///
 /// It looks at the error and at its [sources](StdError::source), and the first one that says
 /// anything decides. So it can be asked of an error type of one's own, of a `Box<dyn Error>`
