@@ -47,7 +47,7 @@ fn tokens(mut sql: &str) -> Vec<Token<'_>> {
     while let Some(first) = sql.chars().next() {
         let length = match first {
             '"' | '\'' => quoted(sql, first),
-            '(' | ')' | '.' | ',' => 1,
+            // Each of these ends what is before it, and is a token of its own.
             _ => sql
                 .find(['"', '\'', '(', ')', '.', ',', ' '])
                 .map_or(sql.len(), |end| end.max(first.len_utf8())),

@@ -109,6 +109,21 @@ fn a_pool_knows_of_a_forgotten_guard_beside_the_applications_instrumentation() {
     eventually(|| advisory_locks(&database) == 0);
 }
 
+#[test]
+#[parallel]
+fn a_guard_from_before_the_slot_is_given_back_without_having_been_counted() {
+    let (database, mut here, mut there) = two_sessions(TestDatabase::new().unwrap());
+    here.set_instrumentation(counted().0);
+    let mut guard = here.advisory_lock(1).unwrap();
+    let (count, events) = counted();
+    set_instrumentation(&mut *guard, count);
+    guard.release().unwrap();
+    assert!(events() > 0);
+    fail_half_way(&mut here, &mut there);
+    here.advisory_lock(1).unwrap().release().unwrap();
+    assert_eq!(advisory_locks(&database), 0);
+}
+
 /// Nobody counts the guards then: what the first one holds must not be given away.
 #[test]
 #[parallel]
