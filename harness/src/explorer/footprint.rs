@@ -3,10 +3,12 @@
 
 mod advisory;
 mod catalog;
+mod condition;
 mod order;
 mod print;
 #[cfg(test)]
 mod properties;
+mod query;
 mod row;
 mod shape;
 mod shapes;

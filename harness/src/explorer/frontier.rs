@@ -205,10 +205,10 @@ impl<'f> Frontier<'f> {
         drop(knowledge);
         left.running -= 1;
         match task.node {
-            // Its order can't be followed.
-            Some(_) if ran.has_strayed => left.cut = true,
             // It was begun again from the start.
             Some(node) if node.beginning != left.beginning => {}
+            // Its order can't be followed.
+            Some(_) if ran.has_strayed => left.cut = true,
             Some(node) => left.nodes.push(Reverse(node)),
             None if task.schedule.only().is_some() => left.serial_running -= 1,
             None => {}

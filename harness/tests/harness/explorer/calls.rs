@@ -330,3 +330,74 @@ fn calls_that_wait_for_each_other_on_connections_of_a_pool_go_on_and_a_deadlock_
         "{run}"
     );
 }
+
+/// Reads the second account, and then the first.
+fn both(conn: &mut PgConnection) -> QueryResult<(i64, i64)> {
+    let balance = |conn: &mut PgConnection, id: i32| {
+        let account = accounts::table.find(id);
+        account.select(accounts::balance).first(conn)
+    };
+    Ok((balance(conn, 2)?, balance(conn, 1)?))
+}
+
+#[test]
+#[serial]
+fn a_call_with_a_connection_beside_its_transaction_comes_to_every_end() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let pool = pool(&database, 2);
+    let work = || -> QueryResult<()> {
+        let (mut one, mut other) = (pool.get().unwrap(), pool.get().unwrap());
+        let set = |conn: &mut PgConnection, id: i32| {
+            let account = diesel::update(accounts::table.find(id));
+            account.set(accounts::balance.eq(7)).execute(conn)
+        };
+        one.transaction(|one| {
+            set(one, 1)?;
+            // It is seen before the transaction is committed.
+            set(&mut other, 2)?;
+            Ok(())
+        })
+    };
+    let explorer = || {
+        explorer(&database)
+            .call("ada", work)
+            .code("bob", both)
+            .allow_results(|_| true)
+    };
+    let all = explorer().exhaustive().explore().unwrap();
+    let reduced = explorer().explore().unwrap();
+    assert_eq!(all.outcomes(), reduced.outcomes());
+    assert_eq!(all.outcomes().len(), 4, "{:#?}", all.outcomes());
+}
+
+#[test]
+#[serial]
+fn a_call_that_closes_a_connection_lets_go_of_its_locks_there() {
+    let database = database();
+    let _seen = SeenConnections::new();
+    let lock = "SELECT pg_try_advisory_lock(1)";
+    let work = || -> QueryResult<()> {
+        let connect = || PgConnection::establish(database.url()).unwrap();
+        let mut conn = connect();
+        diesel::sql_query(lock).execute(&mut conn)?;
+        both(&mut conn)?;
+        drop(conn);
+        both(&mut connect())?;
+        Ok(())
+    };
+    let tries = |conn: &mut PgConnection| -> QueryResult<bool> {
+        let tried = diesel::dsl::sql::<diesel::sql_types::Bool>("pg_try_advisory_xact_lock(1)");
+        diesel::select(tried).get_result(conn)
+    };
+    let explorer = || {
+        explorer(&database)
+            .call("ada", work)
+            .code("bob", tries)
+            .allow_results(|_| true)
+    };
+    let all = explorer().exhaustive().explore().unwrap();
+    let reduced = explorer().explore().unwrap();
+    assert_eq!(all.outcomes(), reduced.outcomes());
+    assert_eq!(all.outcomes().len(), 2, "{:#?}", all.outcomes());
+}

@@ -1,0 +1,90 @@
+//! What is asked of the server's catalogue: rows of a kind, a name and two details.
+
+pub(super) const CATALOG: &str = "\
+SELECT * FROM (WITH app AS MATERIALIZED (SELECT c.oid, c.relkind::pg_catalog.text AS kind, c.relrowsecurity, \
+pg_catalog.format('%I.%I', n.nspname, c.relname) AS name \
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
+ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
+AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
+AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema'), \
+indexes AS (SELECT app.name, app.oid, i.indexrelid, i.indisprimary, i.indpred, i.indexprs, \
+i.indisexclusion, i.indimmediate, EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE \
+(a.attrelid OPERATOR(pg_catalog.=) i.indrelid) AND (a.attnum::pg_catalog.int2 OPERATOR(pg_catalog.=) \
+ANY (i.indkey)) AND a.attgenerated::pg_catalog.text OPERATOR(pg_catalog.<>) '') AS is_generated, (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
+FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS columns, \
+(SELECT pg_catalog.min(CASE WHEN l.collisdeterministic OPERATOR(pg_catalog.=) false THEN '' \
+ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END) \
+FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_collation AS l \
+ON l.oid OPERATOR(pg_catalog.=) a.attcollation WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS type \
+FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
+WHERE i.indisunique OR i.indisexclusion) \
+SELECT 'relation'::pg_catalog.text, name, kind, CASE WHEN relrowsecurity OR EXISTS (SELECT FROM \
+pg_catalog.pg_rewrite AS r WHERE (r.ev_class OPERATOR(pg_catalog.=) app.oid) \
+AND r.rulename::pg_catalog.text OPERATOR(pg_catalog.<>) '_RETURN') THEN 'odd' ELSE '' END FROM app \
+UNION ALL SELECT 'parent', app.name, parent.name, '' FROM app JOIN pg_catalog.pg_inherits AS i \
+ON i.inhrelid OPERATOR(pg_catalog.=) app.oid JOIN app AS parent \
+ON parent.oid OPERATOR(pg_catalog.=) i.inhparent \
+UNION ALL SELECT 'unique', name, coalesce(columns, ''), CASE \
+WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion OR is_generated THEN 'expression' \
+WHEN indisprimary THEN pg_catalog.concat('key ', type) ELSE '' END FROM indexes \
+UNION ALL SELECT 'deferred', name, '', '' FROM indexes WHERE NOT indimmediate \
+UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_indexdef(i.indexrelid) \
+FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
+WHERE i.indpred IS NOT NULL OR i.indexprs IS NOT NULL \
+UNION ALL SELECT 'expression', name, '', pg_catalog.pg_get_viewdef(oid) FROM app \
+WHERE kind OPERATOR(pg_catalog.=) 'v' \
+UNION ALL SELECT 'expression', app.name, '', pg_catalog.split_part(\
+pg_catalog.split_part(pg_catalog.pg_get_triggerdef(t.oid), ' EXECUTE ', 1), ' WHEN ', 2) FROM pg_catalog.pg_trigger AS t JOIN app \
+ON app.oid OPERATOR(pg_catalog.=) t.tgrelid WHERE t.tgqual IS NOT NULL \
+UNION ALL SELECT DISTINCT 'volatile', p.proname::pg_catalog.text, '', '' \
+FROM pg_catalog.pg_proc AS p WHERE (p.provolatile::pg_catalog.text OPERATOR(pg_catalog.=) 'v') \
+AND NOT pg_catalog.starts_with(p.proname::pg_catalog.text, 'pg_') \
+AND p.proname::pg_catalog.text OPERATOR(pg_catalog.<>) 'nextval' \
+UNION ALL SELECT 'reference', child.name, parent.name, pg_catalog.concat(CASE WHEN \
+pg_catalog.strpos('cnd', k.confdeltype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
+OR pg_catalog.strpos('cnd', k.confupdtype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 THEN 'c' END, \
+CASE WHEN k.condeferrable THEN 'd' END, pg_catalog.chr(31), \
+(SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
+FROM pg_catalog.unnest(k.conkey) AS number JOIN pg_catalog.pg_attribute AS a \
+ON a.attnum OPERATOR(pg_catalog.=) number WHERE a.attrelid OPERATOR(pg_catalog.=) k.conrelid)) \
+FROM pg_catalog.pg_constraint AS k JOIN app AS child ON child.oid OPERATOR(pg_catalog.=) k.conrelid \
+JOIN app AS parent ON parent.oid OPERATOR(pg_catalog.=) k.confrelid \
+UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_constraintdef(k.oid) \
+FROM pg_catalog.pg_constraint AS k JOIN app ON app.oid OPERATOR(pg_catalog.=) k.conrelid \
+WHERE k.contype::pg_catalog.text OPERATOR(pg_catalog.=) 'c' \
+UNION ALL SELECT 'trigger', app.name, p.proname::pg_catalog.text, \
+CASE WHEN t.tgdeferrable THEN 'deferred' ELSE '' END \
+FROM pg_catalog.pg_trigger AS t JOIN app ON app.oid OPERATOR(pg_catalog.=) t.tgrelid \
+JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid WHERE NOT t.tgisinternal \
+UNION ALL SELECT 'default', app.name, a.attname::pg_catalog.text, \
+CASE WHEN a.attidentity::pg_catalog.text OPERATOR(pg_catalog.<>) '' THEN 'identity' \
+ELSE coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') END \
+FROM app JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) app.oid \
+LEFT JOIN pg_catalog.pg_attrdef AS d ON (d.adrelid OPERATOR(pg_catalog.=) app.oid) \
+AND (d.adnum OPERATOR(pg_catalog.=) a.attnum) WHERE a.attnum OPERATOR(pg_catalog.>) 0 \
+AND (a.atthasdef OR a.attidentity::pg_catalog.text OPERATOR(pg_catalog.<>) '') \
+UNION ALL SELECT 'function', p.proname::pg_catalog.text, l.lanname::pg_catalog.text, p.prosrc \
+FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n \
+ON n.oid OPERATOR(pg_catalog.=) p.pronamespace JOIN pg_catalog.pg_language AS l \
+ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+WHERE NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
+AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema' \
+UNION ALL SELECT 'operator', '', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_operator AS o \
+JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid \
+JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+WHERE (o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) AND \
+l.lanname::pg_catalog.text OPERATOR(pg_catalog.<>) 'c') \
+OR EXISTS (SELECT FROM pg_catalog.pg_cast AS o \
+JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) o.castfunc \
+JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang \
+WHERE (o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) AND \
+l.lanname::pg_catalog.text OPERATOR(pg_catalog.<>) 'c') \
+OR EXISTS (SELECT FROM pg_catalog.pg_type AS t WHERE (t.typtype::pg_catalog.text \
+OPERATOR(pg_catalog.=) 'd') AND (t.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) \
+AND pg_catalog.strpos(t.typdefault, '(') OPERATOR(pg_catalog.>) 0) \
+OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_depend AS d \
+ON d.objid OPERATOR(pg_catalog.=) k.oid WHERE (k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid) \
+AND (k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) \
+AND (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass) \
+AND (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass))) AS catalog";
