@@ -1,5 +1,6 @@
 //! What the connections of sessions tell, on the thread that uses them.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
@@ -10,12 +11,19 @@ use super::gate::shared;
 /// How many connections are being opened, on whichever thread.
 static CONNECTING: AtomicUsize = AtomicUsize::new(0);
 
+thread_local! {
+    /// Whether the application's instrumentation is being told of an event.
+    static PASSES_ON: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Whether a connection is being opened, for which a session's thread may wait.
 pub(super) fn is_connecting() -> bool {
     CONNECTING.load(Ordering::Relaxed) > 0
 }
 
-/// The instrumentation of the connections that sessions use: it passes every event on.
+/// The instrumentation of the connections that sessions use: it passes every event on. One in which
+/// there is another, as where a session's connection is opened while connections are seen, is told
+/// of each event by the outer one, and counts it once.
 pub(super) struct Hook<I> {
     application: Option<I>,
     /// Which connection it is.
@@ -52,7 +60,8 @@ impl<I: Instrumentation> Instrumentation for Hook<I> {
             }
             _ => {}
         }
-        if let Some(gate) = shared::current() {
+        let is_outer = !PASSES_ON.get();
+        if let Some(gate) = shared::current().filter(|_| is_outer) {
             match &event {
                 InstrumentationEvent::StartQuery { query, .. } => {
                     let statement = Statement::parse(&query.to_string());
@@ -66,7 +75,17 @@ impl<I: Instrumentation> Instrumentation for Hook<I> {
             }
         }
         if let Some(application) = &mut self.application {
+            let _passing = Passing(PASSES_ON.replace(true));
             application.on_connection_event(event);
         }
+    }
+}
+
+/// Restores what was, however the application's instrumentation ends.
+struct Passing(bool);
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        PASSES_ON.set(self.0);
     }
 }
