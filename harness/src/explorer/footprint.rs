@@ -17,6 +17,7 @@ mod tokens;
 mod touch;
 mod write;
 
+pub(super) use catalog::{Catalog, Relation};
 pub(super) use print::{Footprint, Lock, RowKey, Serializable, Strength, Thing, Touch};
 pub(super) use shapes::Shapes;
 pub(super) use statement::{Kind, Statement};

@@ -12,9 +12,11 @@ use super::query::CATALOG;
 use super::tokens::{Token, tokens};
 
 /// What is called in an order that makes no difference.
-pub(super) const CLOCKS: [&str; 8] = [
+pub(super) const CLOCKS: [&str; 10] = [
     "clock_timestamp",
+    "gen_random_bytes",
     "gen_random_uuid",
+    "gen_salt",
     "pg_backend_pid",
     "random",
     "statement_timestamp",
@@ -27,7 +29,7 @@ pub(super) const CLOCKS: [&str; 8] = [
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     pub(crate) relations: HashMap<String, Relation>,
-    /// By their unqualified names.
+    /// By their unqualified names, without those of extensions that compute what they are given.
     pub(crate) functions: HashMap<String, Vec<Function>>,
     /// Whether an operator or a cast is a function of the application's.
     pub(crate) own_operators: bool,
@@ -45,6 +47,8 @@ pub(crate) struct Relation {
     pub(crate) relatives: Vec<String>,
     /// Columns of its unique indexes; none for one with an expression or a column that is generated.
     pub(crate) unique: Vec<Option<Vec<String>>>,
+    /// Whether a unique index has a column that is generated.
+    pub(crate) has_generated_key: bool,
     /// The column that is its primary key, with its type, where it is a single one.
     pub(crate) key: Option<(String, String)>,
     pub(crate) references: Vec<Reference>,
@@ -70,6 +74,8 @@ pub(crate) struct Reference {
     pub(crate) cascades: bool,
     /// The child's columns.
     pub(crate) columns: Vec<String>,
+    /// The parent's columns, in the same order.
+    pub(crate) parent_columns: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -132,7 +138,8 @@ impl Catalog {
             }
             "unique" => {
                 let columns = columns(detail);
-                let is_whole = more != "expression";
+                let is_whole = more != "expression" && more != "generated";
+                relation.has_generated_key |= more == "generated";
                 if let (Some(of_type), [column]) = (more.strip_prefix("key "), columns.as_slice()) {
                     relation.key = Some((column.clone(), of_type.to_owned()));
                 }
@@ -167,18 +174,22 @@ impl Catalog {
                 let parent = self.relations.entry(detail.clone()).or_default();
                 parent.relatives.push(name.clone());
             }
-            _ => self.note_reference(name, detail, &columns(more)),
+            _ => self.note_reference(name, detail, more),
         }
     }
 
-    fn note_reference(&mut self, child: &str, parent: &str, more: &[String]) {
-        let [flags, columns @ ..] = more else {
+    fn note_reference(&mut self, child: &str, parent: &str, more: &str) {
+        let parts: Vec<&str> = more.split(JOINT).collect();
+        let [flags, columns @ ..] = parts.as_slice() else {
             return;
         };
+        let (columns, parent_columns) = columns.split_at(columns.len() / 2);
+        let owned = |columns: &[&str]| columns.iter().map(|&name| name.to_owned()).collect();
         let reference = |table: &str| Reference {
             table: table.to_owned(),
             cascades: flags.contains('c'),
-            columns: columns.to_vec(),
+            columns: owned(columns),
+            parent_columns: owned(parent_columns),
         };
         let own = self.relations.entry(child.to_owned()).or_default();
         own.references.push(reference(parent));
@@ -188,12 +199,16 @@ impl Catalog {
         other.is_deferred |= flags.contains('d');
     }
 
-    /// Whether an expression may do or see more than its words say.
+    /// Whether an expression, as the server writes it, may do or see more than its words say.
     fn does_more(&self, words: &[Token]) -> bool {
-        let mut names = words.iter().filter_map(Token::word);
-        names.any(|name| {
-            self.functions.contains_key(name)
-                || self.volatile.contains(name)
+        let is_call = |at: usize| words.get(at + 1) == Some(&Token::Sign('('));
+        let mut names = words.iter().enumerate();
+        names.any(|(at, word)| {
+            let Some(name) = word.word() else {
+                return false;
+            };
+            // INDEX is a word of every index, and a function of some extension.
+            (is_call(at) && (self.functions.contains_key(name) || self.volatile.contains(name)))
                 || name == "nextval"
                 || is_of_the_server(name)
                 || name.starts_with("pg_advisory_")

@@ -26,7 +26,8 @@ UNION ALL SELECT 'parent', app.name, parent.name, '' FROM app JOIN pg_catalog.pg
 ON i.inhrelid OPERATOR(pg_catalog.=) app.oid JOIN app AS parent \
 ON parent.oid OPERATOR(pg_catalog.=) i.inhparent \
 UNION ALL SELECT 'unique', name, coalesce(columns, ''), CASE \
-WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion OR is_generated THEN 'expression' \
+WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion THEN 'expression' \
+WHEN is_generated THEN 'generated' \
 WHEN indisprimary THEN pg_catalog.concat('key ', type) ELSE '' END FROM indexes \
 UNION ALL SELECT 'deferred', name, '', '' FROM indexes WHERE NOT indimmediate \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_indexdef(i.indexrelid) \
@@ -45,9 +46,13 @@ UNION ALL SELECT 'reference', child.name, parent.name, pg_catalog.concat(CASE WH
 pg_catalog.strpos('cnd', k.confdeltype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
 OR pg_catalog.strpos('cnd', k.confupdtype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 THEN 'c' END, \
 CASE WHEN k.condeferrable THEN 'd' END, pg_catalog.chr(31), \
-(SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
-FROM pg_catalog.unnest(k.conkey) AS number JOIN pg_catalog.pg_attribute AS a \
-ON a.attnum OPERATOR(pg_catalog.=) number WHERE a.attrelid OPERATOR(pg_catalog.=) k.conrelid)) \
+(SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31) ORDER BY of.part, of.place) \
+FROM (SELECT 1 AS part, k.conrelid AS relation, place, number \
+FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS own (number, place) \
+UNION ALL SELECT 2, k.confrelid, place, number \
+FROM pg_catalog.unnest(k.confkey) WITH ORDINALITY AS other (number, place)) AS of \
+JOIN pg_catalog.pg_attribute AS a ON (a.attnum OPERATOR(pg_catalog.=) of.number) \
+AND a.attrelid OPERATOR(pg_catalog.=) of.relation)) \
 FROM pg_catalog.pg_constraint AS k JOIN app AS child ON child.oid OPERATOR(pg_catalog.=) k.conrelid \
 JOIN app AS parent ON parent.oid OPERATOR(pg_catalog.=) k.confrelid \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_constraintdef(k.oid) \
@@ -70,6 +75,8 @@ ON n.oid OPERATOR(pg_catalog.=) p.pronamespace JOIN pg_catalog.pg_language AS l 
 ON l.oid OPERATOR(pg_catalog.=) p.prolang \
 WHERE NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
 AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema' \
+AND NOT ((l.lanname::pg_catalog.text OPERATOR(pg_catalog.=) 'c') \
+AND p.provolatile::pg_catalog.text OPERATOR(pg_catalog.=) 'i') \
 UNION ALL SELECT 'operator', '', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_operator AS o \
 JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) o.oprcode::pg_catalog.oid \
 JOIN pg_catalog.pg_language AS l ON l.oid OPERATOR(pg_catalog.=) p.prolang \

@@ -80,12 +80,13 @@ pub(super) fn row(
         .find_map(|condition| equal(condition, column))?;
     let value = value_of(value, of_type, statement)?;
     let is_update = tokens.first()?.is("update");
-    let sets_key = is_update
-        && shape
-            .locks
-            .iter()
-            .any(|(name, strength)| name == table && *strength == Strength::Update);
-    if sets_key {
+    let sets_key = shape
+        .locks
+        .iter()
+        .any(|(name, strength)| name == table && *strength == Strength::Update);
+    // Of an index with an expression or a condition it is not known what it is about.
+    let meets_others = sets_key || relation.unique.iter().any(Option::is_none);
+    if is_update && meets_others {
         return None;
     }
     // With LIMIT 0, no row is locked.

@@ -138,7 +138,7 @@ fn hides_names(tokens: &[Token]) -> bool {
 }
 
 /// The weakest lock that its words ask for is not known to be that of each table: the strongest.
-fn row_lock(tokens: &[Token]) -> Strength {
+pub(super) fn row_lock(tokens: &[Token]) -> Strength {
     let mut strongest = None;
     for (at, token) in tokens.iter().enumerate() {
         if !token.is("for") {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::catalog::{Catalog, Relation, is_of_the_server};
 use super::print::Strength;
-use super::shape::Shape;
+use super::shape::{Shape, row_lock};
 use super::tokens::{Token, tokens};
 
 /// What is known of a write.
@@ -37,7 +37,7 @@ pub(super) fn write(
             let keeps = only_updates
                 && family.len() == 1
                 && !relatives().any(|relation| {
-                    sets_any(tokens, relation) || triggers_set_any(catalog, relation)
+                    sets_key(tokens, relation) || triggers_set_any(catalog, relation)
                 });
             (keeps, !only_updates || has("default"))
         }
@@ -46,17 +46,21 @@ pub(super) fn write(
         true => Strength::NoKeyUpdate,
         false => Strength::Update,
     };
+    if takes_defaults {
+        let sequences = relatives().flat_map(|relation| &relation.sequences);
+        shape.sequences.extend(sequences.cloned());
+    }
     shape.reads.insert(name.to_owned());
-    shape.writes.insert(name.to_owned());
-    shape.locks.insert((name.to_owned(), strength));
+    let is_new = shape.writes.insert(name.to_owned());
+    // What comes with it is known, where a trigger does what has been done.
+    if !shape.locks.insert((name.to_owned(), strength)) && !is_new {
+        return true;
+    }
     if catalog.is_odd(name) {
         return false;
     }
     relatives().all(|relation| {
         shape.is_deferred |= relation.is_deferred;
-        if takes_defaults {
-            shape.sequences.extend(relation.sequences.iter().cloned());
-        }
         for parent in &relation.references {
             shape.reads.insert(parent.table.clone());
             shape
@@ -78,8 +82,7 @@ fn referencing(catalog: &Catalog, relation: &Relation, shape: &mut Shape) -> boo
         shape
             .locks
             .insert((child.table.clone(), Strength::KeyShare));
-        let is_new = child.cascades && !shape.writes.contains(&child.table);
-        !is_new || write(catalog, &child.table, Writing::Anything, shape)
+        !child.cascades || write(catalog, &child.table, Writing::Anything, shape)
     })
 }
 
@@ -91,9 +94,18 @@ fn keys(relation: &Relation) -> Option<BTreeSet<&str>> {
 
 /// Whether an UPDATE may set a column of a unique index, by name.
 pub(super) fn sets_any(tokens: &[Token], relation: &Relation) -> bool {
-    let Some(keys) = keys(relation) else {
-        return true;
-    };
+    keys(relation).is_none_or(|keys| sets(tokens, &keys))
+}
+
+/// Whether an UPDATE may set a column to which a foreign key may refer, by name: a unique index with
+/// an expression or a condition has none.
+fn sets_key(tokens: &[Token], relation: &Relation) -> bool {
+    let keys = relation.unique.iter().flatten().flatten();
+    let keys = keys.map(String::as_str).collect();
+    relation.has_generated_key || sets(tokens, &keys)
+}
+
+fn sets(tokens: &[Token], keys: &BTreeSet<&str>) -> bool {
     let mut sets = (0..tokens.len()).filter(|&at| tokens[at].is("set"));
     let (Some(from), None) = (sets.next(), sets.next()) else {
         return true;
@@ -154,32 +166,83 @@ pub(super) fn body(
             return false;
         }
         let tokens = tokens(&function.body);
-        for word in tokens.iter().filter_map(Token::word) {
-            if is_opaque(catalog, word) {
-                return false;
-            }
-            if word == "nextval" {
-                shape.sequences.insert(None);
-            }
-            if catalog.functions.contains_key(word) && !body(catalog, word, shape, seen) {
-                return false;
-            }
-            let named = catalog
-                .relations
-                .iter()
-                .filter(|(_, known)| known.short == word);
-            for (full, relation) in named {
-                // What a view is of is not in the words.
-                if !matches!(relation.kind.as_str(), "r" | "p") || relation.is_odd {
-                    return false;
-                }
-                if !shape.writes.contains(full) && !write(catalog, full, Writing::Anything, shape) {
-                    return false;
-                }
-            }
+        let mut parts = tokens.split(|token| *token == Token::Sign(';'));
+        if !parts.all(|part| body_part(catalog, part, shape, seen)) {
+            return false;
         }
     }
     true
+}
+
+/// The same of one statement of its body.
+fn body_part(
+    catalog: &Catalog,
+    tokens: &[Token],
+    shape: &mut Shape,
+    seen: &mut BTreeSet<String>,
+) -> bool {
+    for (at, token) in tokens.iter().enumerate() {
+        let Some(word) = token.word() else {
+            continue;
+        };
+        if is_opaque(catalog, word) {
+            return false;
+        }
+        if word == "nextval" {
+            shape.sequences.insert(None);
+        }
+        if catalog.functions.contains_key(word) && !body(catalog, word, shape, seen) {
+            return false;
+        }
+        let mut named = (catalog.relations.iter()).filter(|(_, known)| known.short == word);
+        // What a view is of is not in the words.
+        let is_told = named.all(|(full, relation)| {
+            matches!(relation.kind.as_str(), "r" | "p")
+                && !relation.is_odd
+                && named_in_body(catalog, full, tokens, at, shape)
+        });
+        if !is_told {
+            return false;
+        }
+    }
+    true
+}
+
+/// A table that a statement of a function's body names: it writes those that its words say it
+/// writes, and reads any other.
+fn named_in_body(
+    catalog: &Catalog,
+    name: &str,
+    tokens: &[Token],
+    at: usize,
+    shape: &mut Shape,
+) -> bool {
+    // Before `schema.` and ONLY.
+    let mut before = at;
+    if before >= 2 && tokens[before - 1] == Token::Sign('.') {
+        before -= 2;
+    }
+    let is =
+        |before: usize, back: usize, word: &str| before >= back && tokens[before - back].is(word);
+    before -= usize::from(is(before, 1, "only"));
+    let is = |back, word| is(before, back, word);
+    if tokens.iter().any(|token| token.is("merge")) {
+        return write(catalog, name, Writing::Anything, shape);
+    }
+    let verb = match () {
+        () if is(1, "update") => 1,
+        () if (is(1, "into") && is(2, "insert")) || (is(1, "from") && is(2, "delete")) => 2,
+        () => {
+            shape.reads.insert(name.to_owned());
+            // FOR UPDATE and the like, in a cursor too.
+            if tokens.iter().any(|t| t.is("update") || t.is("share")) {
+                shape.locks.insert((name.to_owned(), row_lock(tokens)));
+            }
+            return true;
+        }
+    };
+    let words = Writing::Words(&tokens[before - verb..]);
+    write(catalog, name, words, shape)
 }
 
 /// Whether a word of a function's body may do what its words don't tell.

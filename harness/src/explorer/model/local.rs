@@ -204,7 +204,7 @@ impl Local {
                 .any(|unlocked| unlocked.thing.meets(&held.thing))
         });
         if is_alone {
-            footprint.unknown = touch.is_deferred;
+            // What is deferred until its end comes with it, too.
             footprint.publishes.extend(touch.writes);
             footprint.lets_go.extend(touch.locks);
         } else if let Some(transaction) = &mut self.transaction {

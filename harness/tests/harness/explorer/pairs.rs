@@ -28,18 +28,94 @@ const SCHEMA: &str = "
     CREATE TRIGGER logs AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION logged();
     CREATE FUNCTION seats_taken() RETURNS bigint LANGUAGE sql STABLE AS
         'SELECT count(*) FROM seats WHERE owner IS NOT NULL';
-    CREATE SEQUENCE tickets;";
+    CREATE SEQUENCE tickets;
+    CREATE TABLE words (id int PRIMARY KEY, word text, uses int NOT NULL DEFAULT 0);
+    CREATE UNIQUE INDEX ON words (lower(word));
+    CREATE TABLE books (id int PRIMARY KEY, name text, changes int NOT NULL DEFAULT 0);
+    CREATE UNIQUE INDEX ON books (name) WHERE changes < 5;
+    CREATE TABLE used (book int REFERENCES books, word int REFERENCES words ON DELETE CASCADE,
+        PRIMARY KEY (book, word));
+    CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (TG_OP = 'INSERT') THEN
+            UPDATE words SET uses = uses + 1 WHERE id = new.word;
+            RETURN new;
+        ELSIF (TG_OP = 'DELETE') THEN
+            UPDATE public.words SET uses = uses - 1 WHERE id = old.word;
+            RETURN old;
+        END IF; END $$;
+    CREATE FUNCTION touched() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF EXISTS (SELECT FROM words WHERE uses > 1) THEN
+            UPDATE ONLY books SET changes = changes + 1 WHERE id = new.book;
+        END IF;
+        RETURN new; END $$;
+    CREATE TRIGGER counts BEFORE INSERT OR DELETE ON used
+        FOR EACH ROW EXECUTE FUNCTION counted();
+    CREATE TRIGGER touches AFTER INSERT ON used FOR EACH ROW EXECUTE FUNCTION touched();";
 
 const FILL: &str = "
-    TRUNCATE seats, guests, late, log, events;
+    TRUNCATE seats, guests, late, log, events, words, books, used;
     SELECT setval('tickets', 1, false);
     INSERT INTO seats VALUES (1, NULL, 1), (2, 'eve', 1), (3, NULL, 2);
-    INSERT INTO guests VALUES (1, 1), (2, 2);";
+    INSERT INTO guests VALUES (1, 1), (2, 2);
+    INSERT INTO words VALUES (1, 'one'), (2, 'two');
+    INSERT INTO books VALUES (1, 'a'), (2, 'b');
+    INSERT INTO used VALUES (1, 1), (2, 2);";
 
 /// The statements of one session.
 type Session = &'static [&'static str];
 
-const PAIRS: [(&str, Session, Session); 26] = [
+const PAIRS: [(&str, Session, Session); 33] = [
+    (
+        "a unique index with an expression",
+        &["UPDATE words SET word = 'Three' WHERE id = 1"],
+        &["UPDATE words SET word = 'three' WHERE id = 2"],
+    ),
+    (
+        "a unique index with a condition",
+        &["UPDATE books SET changes = 5, name = 'c' WHERE id = 1"],
+        &["UPDATE books SET name = 'c' WHERE id = 2"],
+    ),
+    (
+        "what triggers count, changed by the way",
+        &["INSERT INTO used VALUES (1, 2)"],
+        &["UPDATE words SET uses = 7 WHERE id = 2"],
+    ),
+    (
+        "each gives up what the other takes, and triggers count",
+        &[
+            "BEGIN",
+            "DELETE FROM used WHERE book = 1",
+            "INSERT INTO used VALUES (1, 2)",
+            "COMMIT",
+        ],
+        &[
+            "BEGIN",
+            "DELETE FROM used WHERE book = 2",
+            "INSERT INTO used VALUES (2, 1)",
+            "COMMIT",
+        ],
+    ),
+    (
+        "a parent that goes while its child comes",
+        &["BEGIN", "INSERT INTO used VALUES (2, 1)", "COMMIT"],
+        &["DELETE FROM words WHERE id = 1"],
+    ),
+    (
+        "what a trigger reads",
+        &["INSERT INTO used VALUES (1, 2)"],
+        &["UPDATE words SET uses = 0", "UPDATE words SET uses = 1"],
+    ),
+    (
+        "what a trigger writes, read twice",
+        &[
+            "INSERT INTO used VALUES (1, 2)",
+            "INSERT INTO used VALUES (2, 1)",
+        ],
+        &[
+            "SELECT changes::text AS shown FROM books WHERE id = 1",
+            "SELECT changes::text AS shown FROM books WHERE id = 2",
+        ],
+    ),
     (
         "a unique index that is no key",
         &["UPDATE seats SET owner = 'ada' WHERE id = 1"],
