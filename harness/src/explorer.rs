@@ -1,6 +1,8 @@
 mod call_thread;
+mod circle;
 mod connections;
 mod control;
+mod differences;
 mod end;
 mod ends;
 mod error;
@@ -22,6 +24,7 @@ mod progress;
 mod ran;
 mod remember;
 mod report;
+mod row_text;
 mod run;
 mod runner;
 mod schedule;
@@ -284,8 +287,9 @@ where
     /// one before has ended: what the sessions return and what is in the tables must be the same
     /// as in one of those. A test needs no invariant then.
     ///
-    /// The serial orders are run first. Numbers of sequences are not compared, and UUIDs and times
-    /// only where another schedule has them too: they are made anew each time. Of a session that
+    /// The serial orders are run first. Numbers of sequences are not compared, but by foreign keys
+    /// the rows that have them are; UUIDs and times only where another schedule has them too: they
+    /// are made anew each time. Of a session that
     /// has failed with an error that is [allowed](Self::allow_errors), nothing may be left: the end
     /// must be that of a serial order of the others.
     pub fn serializable(mut self) -> Self {

@@ -8,9 +8,10 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use super::footprint::Shapes;
 use super::fresh::without_fresh;
+use super::row_text::{Rows, literal, short};
 
 /// What a session returned, or the rows of a table, by its name.
-type Content = (String, Vec<String>);
+pub(super) type Content = (String, Vec<String>);
 
 /// The end of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,43 +62,26 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
     let Some(catalog) = shapes.catalog() else {
         return Ok(Default::default());
     };
+    let rows = Rows { catalog, ignored };
     let mut tables: Vec<_> = (catalog.relations.iter())
         .filter(|(name, relation)| {
             relation.kind == "r" && !name.ends_with(".__diesel_schema_migrations")
         })
+        .map(|(name, _)| name)
         .collect();
-    tables.sort_by_key(|(name, _)| *name);
+    tables.sort();
     let queries: Vec<String> = (tables.into_iter())
-        .map(|(name, relation)| {
-            let short = name.rsplit('.').next().unwrap_or(name);
-            let own = ignored.iter().filter_map(|ignored| {
-                let (table, column) = ignored.rsplit_once('.')?;
-                (table == short || table == name).then_some(column)
-            });
-            let mut left_out: Vec<&str> = own.collect();
-            left_out.extend(relation.numbered.iter().map(String::as_str));
-            for parent in &relation.references {
-                let numbered = catalog.relations.get(&parent.table);
-                if numbered.is_some_and(|parent| !parent.numbered.is_empty()) {
-                    left_out.extend(parent.columns.iter().map(String::as_str));
-                }
-            }
-            let left_out: Vec<String> = left_out.iter().map(|column| literal(column)).collect();
-            let row = "pg_catalog.to_jsonb(t)";
-            let compared = format!(
-                "({row} OPERATOR(pg_catalog.-) ARRAY[{}]::pg_catalog.text[])",
-                left_out.join(", ")
-            );
+        .map(|name| {
             let all = |row: &str| {
                 format!(
                     "coalesce(pg_catalog.string_agg({row}::pg_catalog.text, pg_catalog.chr(1)), '')"
                 )
             };
             format!(
-                "SELECT {}, {}, {} FROM {name} AS t",
-                literal(short),
-                all(row),
-                all(&compared)
+                "SELECT {}, {}, {} FROM {name} AS t0",
+                literal(short(name)),
+                all("pg_catalog.to_jsonb(t0)"),
+                all(&rows.compared(name, &mut Vec::new()))
             )
         })
         .collect();
@@ -119,11 +103,7 @@ pub(super) fn tables<C: LoadConnection<Backend = Pg>>(
 
 /// No text of JSON has this character.
 fn split(rows: &str) -> impl Iterator<Item = &str> {
-    rows.split('\u{1}')
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    rows.split('\u{1}').filter(|row| !row.is_empty())
 }
 
 /// Without the numbers that are other ones each time: of processes, transactions and tuples.

@@ -11,7 +11,11 @@ struct Access {
     step: String,
     thing: Thing,
     writes: bool,
+    /// Its row is new.
     inserts: bool,
+    /// The statement writes nothing: what it reads is what the session gets to see, and not what a
+    /// foreign key asks for.
+    is_shown: bool,
     /// When it saw what it read.
     seen: usize,
     /// When it had ended.
@@ -36,6 +40,13 @@ struct Edge<'a> {
     to: &'a Access,
 }
 
+impl Edge<'_> {
+    /// Whether a statement that writes has read it, as a foreign key or a trigger asks for it.
+    fn is_asked_for(&self) -> bool {
+        self.kind == Dependency::Seen && !self.to.is_shown
+    }
+}
+
 /// The name of the anomaly, and the cycle, one dependency a line.
 pub(super) fn explain(
     record: &Record,
@@ -49,7 +60,7 @@ pub(super) fn explain(
     };
     let lines = cycle.iter().map(|edge| {
         let (from, to) = (&edge.from.step, &edge.to.step);
-        let of = &edge.from.thing.of;
+        let of = plain(&edge.from.thing.of);
         match edge.kind {
             Dependency::Overwritten => {
                 format!(
@@ -72,6 +83,11 @@ pub(super) fn explain(
         }
     });
     (Some(name), lines.collect())
+}
+
+/// A table's name, without the schema that everybody has.
+pub(super) fn plain(table: &str) -> String {
+    table.strip_prefix("public.").unwrap_or(table).to_owned()
 }
 
 fn accesses(record: &Record, shapes: &Shapes, names: &[&str]) -> Vec<Access> {
@@ -134,13 +150,17 @@ fn accesses(record: &Record, shapes: &Shapes, names: &[&str]) -> Vec<Access> {
                         Some((true, snapshot)) => *snapshot.get_or_insert(at),
                         _ => end,
                     };
-                    let inserts = taken.next.label.starts_with("insert");
+                    // An upsert may write over what is there.
+                    let inserts = taken.next.label.starts_with("insert")
+                        && !part.sql.to_lowercase().contains(" do update ");
+                    let is_shown = touch.writes.is_empty();
                     let access = |thing: &Thing, writes| Access {
                         session,
                         step: full_name(names[session], &taken.next.label),
                         thing: thing.clone(),
                         writes,
                         inserts,
+                        is_shown,
                         seen,
                         at: end,
                         committed: end,
@@ -205,7 +225,15 @@ fn named<'a, 'e>(
     if let Some(cycle) = pair(Overwritten, WrittenOver, true) {
         return Some(("lost update (P4, G-single)", cycle));
     }
-    if let Some(cycle) = pair(Overwritten, Seen, false) {
+    let skew = pair(Overwritten, Seen, false);
+    let is_shown = |cycle: &[&Edge<'_>]| cycle.iter().all(|edge| !edge.is_asked_for());
+    if let Some(cycle) = skew.clone().filter(|cycle| is_shown(cycle)) {
+        return Some(("read skew (A5A, G-single)", cycle));
+    }
+    if let Some(cycle) = pair(Overwritten, WrittenOver, false) {
+        return Some(("write after a stale read (G-single)", cycle));
+    }
+    if let Some(cycle) = skew {
         return Some(("read skew (A5A, G-single)", cycle));
     }
     if let Some(cycle) = pair(Overwritten, Overwritten, false) {
@@ -218,9 +246,6 @@ fn named<'a, 'e>(
     }
     if let Some(cycle) = pair(WrittenOver, WrittenOver, false) {
         return Some(("interleaved writes (G0)", cycle));
-    }
-    if let Some(cycle) = pair(Overwritten, WrittenOver, false) {
-        return Some(("anti-dependency cycle (G-single)", cycle));
     }
     let cycle = longer(edges)?;
     let writes = |session: usize| {

@@ -1,11 +1,12 @@
 //! Whether a run has ended as some serial order does.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Mutex;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::differences::differences;
 use super::ends::Ending;
 use super::error::ExplorerError;
 use super::explain::explain;
@@ -57,7 +58,7 @@ impl Serial {
         let answered = |session: &usize| Some(*session) != ran.crashed;
         let answered: Vec<usize> = sessions.iter().copied().filter(answered).collect();
         let own = ran.ending.text();
-        let mut shown = BTreeSet::new();
+        let mut others: Vec<Ending> = Vec::new();
         // One that has run again has done all, unless it has failed as it may: the first time may
         // have done it.
         let crashed = ran.crashed.filter(|_| program.retries);
@@ -86,7 +87,9 @@ impl Serial {
                     return Ok(());
                 }
             }
-            shown.extend(texts);
+            let new = ends.iter().filter(|end| !others.contains(end));
+            let new: Vec<Ending> = new.cloned().collect();
+            others.extend(new);
         }
         let names: Vec<&str> = program
             .sessions
@@ -97,10 +100,26 @@ impl Serial {
         if crashed.is_some() && cycle.is_empty() {
             anomaly = Some("not idempotent");
         }
+        let texts: Vec<String> = others.iter().map(Ending::text).collect();
+        // What one end alone has tells nothing.
+        let is_known = |value: &str| {
+            let having = texts
+                .iter()
+                .chain([&own])
+                .filter(|text| text.contains(value));
+            having.take(2).count() == 2
+        };
+        let mut ends = vec![ran.ending.compared(&answered, is_known)];
+        for serial in &others {
+            let end = serial.compared(&answered, is_known);
+            if !ends[1..].contains(&end) {
+                ends.push(end);
+            }
+        }
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,
-            ends: [own].into_iter().chain(shown).collect(),
+            ends: differences(&ends),
         });
         Ok(())
     }

@@ -50,6 +50,8 @@ pub enum Problem {
         step: String,
         /// The step's error.
         error: Box<dyn Error + Send + Sync>,
+        /// Who has waited for whom and for what, one a line, as far as the statements tell.
+        circle: Vec<String>,
     },
     /// A step failed with an error that was not expected.
     Failed {
@@ -65,7 +67,7 @@ pub enum Problem {
         anomaly: Option<&'static str>,
         /// The dependencies between the sessions that no serial order has, one a line.
         cycle: Vec<String>,
-        /// The end, and then those of the serial orders.
+        /// The end, and then those of the serial orders: what each of them has that not all have.
         ends: Vec<String>,
     },
     /// A step waits for a lock that a session has left when it ended.
@@ -93,9 +95,16 @@ impl fmt::Display for Problem {
                 let reason = reason.as_ref();
                 reason.map_or(Ok(()), |reason| write!(f, ": {reason}"))
             }
-            Self::Deadlock { step, error } | Self::Failed { step, error } => {
-                write!(f, "{step} failed: {}", words(&**error))
+            Self::Deadlock {
+                step,
+                error,
+                circle,
+            } => {
+                write!(f, "{step} failed: {}", words(&**error))?;
+                let mut lines = circle.iter();
+                lines.try_for_each(|line| write!(f, "\n        {line}"))
             }
+            Self::Failed { step, error } => write!(f, "{step} failed: {}", words(&**error)),
             Self::NotSerializable {
                 anomaly,
                 cycle,

@@ -25,6 +25,8 @@ pub(super) struct RunStep {
     /// The statement and its binds, if it is one.
     pub(super) statement: Option<(String, Vec<String>)>,
     pub(super) error: Option<String>,
+    /// The lock for which it was seen to wait.
+    pub(super) wanted: Option<String>,
 }
 
 impl RunStep {
@@ -35,6 +37,7 @@ impl RunStep {
             name,
             statement: statement.map(|known| (known.sql.clone(), known.binds.clone())),
             error: None,
+            wanted: None,
         }
     }
 }
@@ -94,6 +97,14 @@ impl Run {
             _ => None,
         });
         cycle.unwrap_or_default()
+    }
+
+    /// The name of the last step of a session with which the server was not content: what follows,
+    /// such as a rollback, only cleans up.
+    pub(super) fn failed_step(&self, session: usize) -> Option<String> {
+        let mut own = self.steps.iter().filter(|step| step.session == session);
+        own.rfind(|step| step.error.is_some())
+            .map(|step| step.name.clone())
     }
 
     /// The name of the last step of a session.

@@ -251,6 +251,9 @@ where
         if gate.is_going() {
             let blocked = self.execution.blocked(session);
             let names = blocked.as_ref().map_or(&[][..], |blocked| blocked.by());
+            if let (Some(blocked), Some(step)) = (&blocked, self.ran.run.steps.last_mut()) {
+                step.wanted = Some(blocked.lock().to_owned());
+            }
             let is_named = |other: &usize| names.contains(&self.program.sessions[*other].name);
             effect.waits = Some((0..self.workers.len()).filter(is_named).collect());
             self.ran.waits_outside |= self.outside.contains(&session);

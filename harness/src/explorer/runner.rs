@@ -7,6 +7,7 @@ use std::time::Duration;
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
+use super::circle;
 use super::connections::Connections;
 use super::control::Control;
 use super::end::End;
@@ -167,8 +168,16 @@ where
             let state = end.state.take();
             if only.contains(&session) {
                 ran.ending.results.push((known.name.clone(), result));
-                let step = ran.run.last_step(session);
-                let verdict = verdict::verdict(self.program, step, end, cause);
+                let failed = cause.as_ref().and_then(|_| ran.run.failed_step(session));
+                let step = failed.unwrap_or_else(|| ran.run.last_step(session));
+                let mut verdict = verdict::verdict(self.program, step, end, cause);
+                if let Some(Problem::Deadlock { circle, .. }) = &mut verdict.problem {
+                    let names: Vec<&str> = (self.program.sessions.iter())
+                        .map(|session| session.name.as_str())
+                        .collect();
+                    let shapes = &lock(self.knowledge).shapes;
+                    *circle = circle::circle(&ran.record, &ran.run.steps, shapes, &names, session);
+                }
                 ran.excused.extend(verdict.is_excused.then_some(session));
                 ran.run.problems.extend(verdict.problem);
             } else {

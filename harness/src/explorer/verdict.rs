@@ -88,7 +88,11 @@ pub(super) fn verdict<C>(
     let is_deadlock = known == Some(Condition::Deadlock);
     let error = error.unwrap_or_else(|| result.into());
     let problem = match is_deadlock {
-        true => Some(Problem::Deadlock { step, error }),
+        true => Some(Problem::Deadlock {
+            step,
+            error,
+            circle: Vec::new(),
+        }),
         // An error is a result like any other, where results are compared.
         false if is_code && program.is_serializable => None,
         false => Some(Problem::Failed { step, error }),

@@ -37,6 +37,7 @@ fn run(sessions: usize) -> impl Strategy<Value = Run> {
                 name,
                 statement,
                 error,
+                wanted: None,
             });
         run.steps = steps.collect();
         (run.problems, run.end) = (problems, end);
