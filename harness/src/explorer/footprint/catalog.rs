@@ -208,12 +208,38 @@ impl Catalog {
                 return false;
             };
             // INDEX is a word of every index, and a function of some extension.
-            (is_call(at) && (self.functions.contains_key(name) || self.volatile.contains(name)))
+            (is_call(at) && !self.computes(name))
                 || name == "nextval"
                 || is_of_the_server(name)
                 || name.starts_with("pg_advisory_")
                 || name.starts_with("pg_try_advisory_")
         })
+    }
+
+    /// Whether a function only makes a value of what it is given, as far as its words tell.
+    fn computes(&self, name: &str) -> bool {
+        const TOUCHING: [&str; 12] = [
+            "call", "copy", "delete", "do", "execute", "from", "insert", "into", "lock", "merge",
+            "perform", "table",
+        ];
+        let is_harmless = |word: &str| {
+            !TOUCHING.contains(&word)
+                && !["nextval", "update"].contains(&word)
+                && !self.functions.contains_key(word)
+                && !self.volatile.contains(word)
+                && !is_of_the_server(word)
+                && !word.starts_with("pg_")
+        };
+        match self.functions.get(name) {
+            Some(functions) => functions.iter().all(|function| {
+                let is_read = matches!(function.language.as_str(), "sql" | "plpgsql");
+                let tokens = tokens(&function.body);
+                is_read
+                    && !function.body.is_empty()
+                    && tokens.iter().filter_map(Token::word).all(is_harmless)
+            }),
+            None => !self.volatile.contains(name),
+        }
     }
 
     /// Whether what it touches can't be told of the relation, or of one of its family.

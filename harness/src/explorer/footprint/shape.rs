@@ -11,6 +11,7 @@ use diesel::{QueryResult, RunQueryDsl};
 use super::catalog::{Catalog, is_of_the_server};
 use super::order::order_matters;
 use super::print::Strength;
+use super::statement::Statement;
 use super::tokens::{Token, tokens};
 use super::write::{Writing, body, write};
 
@@ -39,8 +40,9 @@ pub(crate) struct Shape {
 pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     conn: &mut C,
     catalog: &Catalog,
-    text: &str,
+    statement: &Statement,
 ) -> QueryResult<Option<Shape>> {
+    let text = statement.sql.as_str();
     let mut shape = Shape::default();
     if catalog.own_operators {
         return Ok(None);
@@ -59,7 +61,8 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     }
     // A lock that is in the way now is not worth waiting for.
     conn.batch_execute(&format!(
-        "BEGIN; SET LOCAL lock_timeout = '100ms'; PREPARE diesel_locks_harness AS {text}"
+        "BEGIN; SET LOCAL lock_timeout = '100ms'; PREPARE diesel_locks_harness{} AS {text}",
+        types(&statement.binds)
     ))
     .inspect_err(|_| {
         let _ = conn.batch_execute("ROLLBACK");
@@ -111,6 +114,20 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
     };
     shape.order_matters = order_matters(&tokens, key.map(|(column, _)| column.as_str()));
     Ok(Some(shape))
+}
+
+/// The types of the binds, where the server would take them for others than Diesel says they are: it
+/// takes what an interval is multiplied with for two numbers.
+fn types(binds: &[String]) -> String {
+    let is_interval = |bind: &String| bind.contains("PgInterval {") || bind.contains("TimeDelta {");
+    if !binds.iter().any(is_interval) {
+        return String::new();
+    }
+    let types = binds.iter().map(|bind| match is_interval(bind) {
+        true => "pg_catalog.\"interval\"",
+        false => "pg_catalog.unknown",
+    });
+    format!(" ({})", types.collect::<Vec<_>>().join(", "))
 }
 
 const LOCKED: &str = "SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname), l.mode \

@@ -59,7 +59,7 @@ impl Shapes {
                 continue;
             };
             // What can't be told now may be told when its table is there, or is free.
-            if let Ok(found) = shape(conn, catalog, &part.sql) {
+            if let Ok(found) = shape(conn, catalog, &part) {
                 self.shapes.insert(part.sql.clone(), found);
             }
             self.note(&part);
