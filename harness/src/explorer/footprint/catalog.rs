@@ -8,7 +8,7 @@ use diesel::pg::Pg;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::query::CATALOG;
+use super::query::{CATALOG, OWN_PATH, VIEWS};
 use super::tokens::{Token, tokens};
 
 /// What is called in an order that makes no difference.
@@ -89,10 +89,22 @@ type Row = (String, String, String, String);
 /// What joins the names of columns: none has it.
 const JOINT: char = '\u{1f}';
 
+fn load<C: LoadConnection<Backend = Pg>>(conn: &mut C, query: &str) -> QueryResult<Vec<Row>> {
+    sql::<(Text, Text, Text, Text)>(query).load(conn)
+}
+
 impl Catalog {
-    /// Three round trips at most, two of them for types that are looked up once.
+    /// Three round trips at most, two of them for types that are looked up once, and three more
+    /// where there are views.
     pub(crate) fn load<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<Self> {
-        let rows: Vec<Row> = sql::<(Text, Text, Text, Text)>(CATALOG).load(conn)?;
+        let mut rows = load(conn, CATALOG)?;
+        let is_view = |(kind, _, detail, _): &Row| kind == "relation" && detail == "v";
+        if rows.iter().any(is_view) {
+            conn.batch_execute(OWN_PATH)?;
+            let views = load(conn, VIEWS);
+            conn.batch_execute("ROLLBACK")?;
+            rows.extend(views?);
+        }
         let mut catalog = Self::default();
         // A function may be called by what comes before it.
         for (kind, name, detail, more) in &rows {

@@ -33,8 +33,6 @@ UNION ALL SELECT 'deferred', name, '', '' FROM indexes WHERE NOT indimmediate \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_indexdef(i.indexrelid) \
 FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
 WHERE i.indpred IS NOT NULL OR i.indexprs IS NOT NULL \
-UNION ALL SELECT 'expression', name, '', pg_catalog.pg_get_viewdef(oid) FROM app \
-WHERE kind OPERATOR(pg_catalog.=) 'v' \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.split_part(\
 pg_catalog.split_part(pg_catalog.pg_get_triggerdef(t.oid), ' EXECUTE ', 1), ' WHEN ', 2) FROM pg_catalog.pg_trigger AS t JOIN app \
 ON app.oid OPERATOR(pg_catalog.=) t.tgrelid WHERE t.tgqual IS NOT NULL \
@@ -95,3 +93,16 @@ ON d.objid OPERATOR(pg_catalog.=) k.oid WHERE (k.contypid OPERATOR(pg_catalog.<>
 AND (k.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid) \
 AND (d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass) \
 AND (d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass))) AS catalog";
+
+/// The same of the views' definitions. The server's function asks for a view with operators that it
+/// looks up through the `search_path`, so it is called where that is [`OWN_PATH`] alone.
+pub(super) const VIEWS: &str = "\
+SELECT 'expression'::pg_catalog.text, pg_catalog.format('%I.%I', n.nspname, c.relname), \
+''::pg_catalog.text, pg_catalog.pg_get_viewdef(c.oid) \
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
+ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+WHERE (c.relkind::pg_catalog.text OPERATOR(pg_catalog.=) 'v') \
+AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
+AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema'";
+
+pub(super) const OWN_PATH: &str = "BEGIN; SET LOCAL search_path = 'pg_catalog'";
