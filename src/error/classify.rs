@@ -166,6 +166,27 @@ mod tests {
     }
 
     #[test]
+    fn a_command_that_libpq_has_not_sent_says_whether_the_connection_is_lost() {
+        let unsent = |message: &str| {
+            classify(&Error::DatabaseError(
+                DatabaseErrorKind::UnableToSendCommand,
+                Box::new(message.to_owned()),
+            ))
+        };
+        assert_eq!(
+            unsent("no connection to the server\n"),
+            Class::ConnectionLost
+        );
+        let misused = [
+            "another command is already in progress\n",
+            "number of parameters must be between 0 and 65535\n",
+        ];
+        for message in misused {
+            assert_eq!(unsent(message), Class::Unknown, "{message}");
+        }
+    }
+
+    #[test]
     fn the_error_of_a_failed_commit_counts_and_not_that_of_its_rollback() {
         let error = |message: &str| {
             Box::new(Error::DatabaseError(

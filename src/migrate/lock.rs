@@ -17,9 +17,9 @@ use super::pending::{applied, by_reference, pending};
 #[cfg(feature = "watch")]
 use super::settings::Priority;
 use super::settings::Settings;
+#[cfg(feature = "watch")]
 use crate::End;
 use crate::Retry;
-#[cfg(feature = "watch")]
 use crate::migrate_error::MigrateError;
 
 /// Runs Diesel's migrations under a lock, so that N instances of a service can start at once: one

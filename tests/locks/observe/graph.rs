@@ -177,8 +177,19 @@ fn a_deadlock_is_marked_as_long_as_the_server_leaves_it() {
     for actor in &actors {
         assert!(tree.contains(&format!("pid {} (", actor.pid)), "{tree}");
     }
-    assert!(graph.to_dot().matches("color=red").count() == 3);
-    assert!(graph.to_mermaid().contains("linkStyle "));
+    let (dot, mermaid) = (graph.to_dot(), graph.to_mermaid());
+    assert_eq!(dot.matches("color=red").count(), 3, "{dot}");
+    assert!(mermaid.contains("linkStyle "), "{mermaid}");
+    let arrows = |text: &str, arrow: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains(arrow));
+        lines.map(str::to_owned).collect()
+    };
+    for arrow in arrows(&dot, " -> ")
+        .iter()
+        .chain(&arrows(&mermaid, " -->|"))
+    {
+        assert!(arrow.contains("ExclusiveLock"), "{arrow}");
+    }
     end(&server, actors);
 }
 
