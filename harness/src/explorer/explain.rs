@@ -192,8 +192,11 @@ fn edges(accesses: &[Access]) -> Vec<Edge<'_>> {
             let kind = match (from.writes, to.writes) {
                 (false, true) if from.seen < to.committed => Dependency::Overwritten,
                 (true, false) if from.committed <= to.seen => Dependency::Seen,
-                // What is new is written over nothing.
-                (true, true) if from.at < to.at && !to.inserts => Dependency::WrittenOver,
+                // What is new is written over nothing. And who need not wait for the other one's
+                // commit has written another row.
+                (true, true) if from.committed <= to.at && from.at < to.at && !to.inserts => {
+                    Dependency::WrittenOver
+                }
                 _ => continue,
             };
             edges.push(Edge { kind, from, to });

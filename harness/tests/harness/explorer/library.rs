@@ -210,6 +210,14 @@ fn owners_remove_each_other_and_nobody_is_left() {
     let is_empty = |end: &String| end.lines().any(|line| line == "owners: ");
     assert!(exploration.outcomes().iter().any(is_empty));
     assert!(!exploration.failures().is_empty());
+    for run in exploration.failures() {
+        // Not a lost update: each writes a row of its own.
+        assert!(
+            matches!(run.problems(), [Problem::NotSerializable { anomaly: Some(anomaly), .. }]
+                if anomaly.starts_with("write skew")),
+            "{run}"
+        );
+    }
 }
 
 /// Does the next job that nobody does, some time after the last try.
