@@ -1,8 +1,7 @@
 use std::env;
 use std::error::Error;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::{fs, iter};
 
 use diesel::prelude::*;
@@ -21,99 +20,50 @@ const SPECS: [&str; 6] = [
     "tuplelock-conflict",
 ];
 
-/// One needs notices, which Diesel does not show, and the other the database of PostgreSQL's suite.
-const LEFT_OUT: [&str; 2] = ["insert-conflict-specconflict", "intra-grant-inplace-db"];
-
 pub(super) fn measure(server: &Server) -> Result<Vec<Table>, Box<dyn Error>> {
-    let each = SPECS.into_iter().map(|name| {
-        compare(
-            &format!("The spec {name}"),
-            5,
-            vec![name.to_owned()],
-            server,
-        )
-    });
-    let all = all().unwrap_or_default();
-    let title = format!("{} specs, one after the other", all.len());
-    each.chain((all.len() > SPECS.len()).then(|| compare(&title, 1, all, server)))
+    SPECS
+        .into_iter()
+        .map(|name| {
+            Comparison::new(format!("The spec {name}"), 5, 1)
+                .way("isolationtester", move |url| by_isolationtester(url, name))
+                .way("diesel_locks_harness", move |url| by_harness(url, name))
+                .measure(server)
+        })
         .collect()
 }
 
-fn compare(
-    title: &str,
-    rounds: usize,
-    names: Vec<String>,
-    server: &Server,
-) -> Result<Table, Box<dyn Error>> {
-    let same = names.clone();
-    Comparison::new(title, rounds, 1)
-        .way("isolationtester", move |url| {
-            by_isolationtester(url, &names)
-        })
-        .way("diesel_locks_harness", move |url| by_harness(url, &same))
-        .measure(server)
-}
-
-fn folder() -> Result<PathBuf, Box<dyn Error>> {
+fn text(name: &str) -> Result<String, Box<dyn Error>> {
     let folder = env::var("PG_ISOLATION").map_err(|_| "PG_ISOLATION names no folder of specs")?;
-    Ok(Path::new(&folder).join("specs"))
+    let file = Path::new(&folder)
+        .join("specs")
+        .join(format!("{name}.spec"));
+    Ok(fs::read_to_string(file)?)
 }
 
-/// The names of all specs of the folder.
-fn all() -> Result<Vec<String>, Box<dyn Error>> {
-    let mut names = Vec::new();
-    for file in fs::read_dir(folder()?)? {
-        let file = file?.file_name();
-        let name = file.to_str().and_then(|file| file.strip_suffix(".spec"));
-        let name = name.filter(|name| !LEFT_OUT.contains(name));
-        names.extend(name.map(str::to_owned));
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn texts(names: &[String]) -> Result<Vec<String>, Box<dyn Error>> {
-    let folder = folder()?;
-    let text = |name| Ok(fs::read_to_string(folder.join(format!("{name}.spec")))?);
-    names.iter().map(text).collect()
-}
-
-fn by_harness(url: &str, names: &[String]) -> Result<Run<'static>, Box<dyn Error>> {
-    let specs = texts(names)?;
-    let specs = specs.iter().map(|text| Spec::parse(text));
-    let specs: Vec<_> = specs.collect::<Result<_, _>>()?;
+fn by_harness(url: &str, name: &str) -> Result<Run<'static>, Box<dyn Error>> {
+    let spec = Spec::parse(&text(name)?)?;
     let url = url.to_owned();
     Ok(by_calls(move || {
-        for spec in &specs {
-            let ran = spec.run(|| PgConnection::establish(&url));
-            ran.expect("the schedules");
-        }
+        let ran = spec.run(|| PgConnection::establish(&url));
+        ran.expect("the schedules");
     }))
 }
 
-fn by_isolationtester(url: &str, names: &[String]) -> Result<Run<'static>, Box<dyn Error>> {
-    let (program, texts) = (isolationtester()?, texts(names)?);
+fn by_isolationtester(url: &str, name: &str) -> Result<Run<'static>, Box<dyn Error>> {
+    let (program, text) = (isolationtester()?, text(name)?);
     let url = url.to_owned();
     Ok(by_calls(move || {
-        for text in &texts {
-            test(&program, &url, text);
-        }
+        let mut process = Command::new(&program)
+            .arg(&url)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("isolationtester");
+        let mut input = process.stdin.take().expect("its input");
+        std::io::Write::write_all(&mut input, text.as_bytes()).expect("its input");
+        drop(input);
+        assert!(process.wait().expect("its end").success());
     }))
-}
-
-fn test(program: &Path, url: &str, spec: &str) {
-    let mut process = Command::new(program)
-        .arg(url)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        // Steps that a spec does not use.
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("isolationtester");
-    let mut input = process.stdin.take().expect("its input");
-    input.write_all(spec.as_bytes()).expect("its input");
-    drop(input);
-    assert!(process.wait().expect("its end").success());
 }
 
 fn isolationtester() -> Result<PathBuf, Box<dyn Error>> {
