@@ -28,6 +28,7 @@ mod row_text;
 mod run;
 mod runner;
 mod schedule;
+mod scout;
 mod session;
 mod settle;
 mod steps;

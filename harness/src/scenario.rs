@@ -121,7 +121,8 @@ impl<F> Scenario<F> {
         let execution = match self.execution.get() {
             Some(execution) => execution,
             None => {
-                let execution = Execution::with_names(connect()?)?;
+                let execution = Execution::with_names(connect()?);
+                execution.warm()?;
                 execution.begin(self.timeout);
                 self.execution.get_or_init(|| Arc::new(execution))
             }

@@ -1,4 +1,4 @@
-//! Opens the connections of one database, all at once: that is much of what a short exploration
+//! Opens the connections of one database, several at once: that is much of what a short exploration
 //! takes.
 
 use std::panic;
@@ -10,54 +10,52 @@ use diesel::pg::Pg;
 
 use super::control::Control;
 use super::program::{Connect, Program};
+use super::scout::Scout;
 use super::worker::Connected;
-use crate::sessions::{Execution, SessionError};
-
-pub(super) struct Connections<C> {
-    /// For the setup and the invariants.
-    pub(super) control: Control<C>,
-    /// For what statements touch.
-    pub(super) scout: C,
-    /// Has the one that looks who waits.
-    pub(super) execution: Execution,
-    /// In the order of the sessions.
-    pub(super) sessions: Vec<Connected<C>>,
-}
+use crate::sessions::SessionError;
 
 type Opening<'s, T> = ScopedJoinHandle<'s, Result<T, SessionError>>;
 
-impl<C> Connections<C>
+/// The connection for the setup and the invariants, and the one on which the server is asked.
+pub(super) fn open_own<C>(
+    connect: &Connect<'_, C>,
+    limit: Duration,
+) -> Result<(Control<C>, Scout<C>), SessionError>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
 {
-    pub(super) fn open(
-        program: &Program<'_, C>,
-        connect: &Connect<'_, C>,
-    ) -> Result<Self, SessionError> {
-        thread::scope(|scope| {
-            let control = begin(scope, || open_control(connect, program.timeout))?;
-            let scout = begin(scope, || open_scout(connect))?;
-            let sessions = program.sessions.iter().map(|session| {
-                begin(scope, || {
-                    Connected::open(connect).map_err(|source| SessionError::Connect {
-                        session: session.name.clone(),
-                        source,
-                    })
+    thread::scope(|scope| {
+        let control = begin(scope, || open_control(connect, limit))?;
+        let scout = open_scout(connect);
+        // It is joined, whichever has failed.
+        Ok((end(control)?, scout?))
+    })
+}
+
+/// The connections of the sessions, in their order. Something else is done meanwhile.
+pub(super) fn open_sessions<C, T>(
+    program: &Program<'_, C>,
+    connect: &Connect<'_, C>,
+    meanwhile: impl FnOnce() -> Result<T, SessionError>,
+) -> Result<(Vec<Connected<C>>, T), SessionError>
+where
+    C: LoadConnection<Backend = Pg> + Send + 'static,
+{
+    thread::scope(|scope| {
+        let sessions = program.sessions.iter().map(|session| {
+            begin(scope, || {
+                Connected::open(connect).map_err(|source| SessionError::Connect {
+                    session: session.name.clone(),
+                    source,
                 })
-            });
-            let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
-            let execution = open("observer", connect).and_then(Execution::with_names);
-            // All are joined, whichever has failed.
-            let sessions: Vec<_> = sessions.into_iter().map(end).collect();
-            let (control, scout) = (end(control), end(scout));
-            Ok(Self {
-                control: control?,
-                scout: scout?,
-                execution: execution?,
-                sessions: sessions.into_iter().collect::<Result<_, _>>()?,
             })
-        })
-    }
+        });
+        let sessions: Vec<_> = sessions.collect::<Result<_, _>>()?;
+        let done = meanwhile();
+        // All are joined, whichever has failed.
+        let sessions: Vec<_> = sessions.into_iter().map(end).collect();
+        Ok((sessions.into_iter().collect::<Result<_, _>>()?, done?))
+    })
 }
 
 fn begin<'s, T: Send + 's>(
@@ -93,7 +91,7 @@ where
     })
 }
 
-fn open_scout<C>(connect: &Connect<'_, C>) -> Result<C, SessionError>
+fn open_scout<C>(connect: &Connect<'_, C>) -> Result<Scout<C>, SessionError>
 where
     C: LoadConnection<Backend = Pg>,
 {
@@ -101,5 +99,5 @@ where
     // What it asks is not worth waiting for, nor compiling, where the schema is large.
     let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
     patience.map_err(SessionError::Observe)?;
-    Ok(scout)
+    Ok(Scout::new(scout))
 }

@@ -15,6 +15,7 @@ use super::program::{Program, full_name};
 use super::ran::{Ran, lock};
 use super::report::RunStep;
 use super::schedule::Schedule;
+use super::scout::Scout;
 use super::session::SessionKind;
 use super::worker::Worker;
 use crate::sessions::{Execution, Until};
@@ -30,7 +31,7 @@ pub(super) struct Steering<'r, 'w, C> {
     pub(super) knowledge: &'r Mutex<Knowledge>,
     pub(super) execution: &'w Arc<Execution>,
     pub(super) workers: &'w [Worker<'r, C>],
-    pub(super) scout: &'w mut C,
+    pub(super) scout: &'w Scout<C>,
     pub(super) schedule: Schedule,
     pub(super) state: State,
     pub(super) ran: Ran,
@@ -50,7 +51,7 @@ where
         knowledge: &'r Mutex<Knowledge>,
         execution: &'w Arc<Execution>,
         workers: &'w [Worker<'r, C>],
-        scout: &'w mut C,
+        scout: &'w Scout<C>,
         schedule: Schedule,
     ) -> Self {
         let state = lock(knowledge).start(workers.len());
@@ -164,7 +165,7 @@ where
             match &next.statement {
                 // What it means now is not what it means at another time.
                 Some(_) if self.state.is_lost() || next.is_mixed => shapes.note_unknown(),
-                Some(statement) => shapes.learn(self.scout, statement),
+                Some(statement) => self.scout.ask(|conn| shapes.learn(conn, statement)),
                 None => shapes.note_unknown(),
             }
         }
@@ -345,7 +346,7 @@ where
         match touch.and_then(|touch| touch.row) {
             // Whoever asks for a row that is not there has none. Others may have it too, and with an
             // old snapshot it may not be there.
-            Some(row) => match is_held(self.scout, &row) {
+            Some(row) => match self.scout.ask(|conn| is_held(conn, &row)) {
                 Ok((is_there, is_held)) => is_there && (coming.sees_now() || is_held),
                 Err(_) => false,
             },

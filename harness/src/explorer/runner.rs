@@ -8,7 +8,7 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
 use super::circle;
-use super::connections::Connections;
+use super::connections::{open_own, open_sessions};
 use super::control::Control;
 use super::end::End;
 use super::ends;
@@ -19,6 +19,7 @@ use super::program::{Connect, Prepare, Program};
 use super::ran::{Ran, lock};
 use super::run::Steering;
 use super::schedule::Schedule;
+use super::scout::Scout;
 use super::session::SessionKind;
 use super::steps::StepResult;
 use super::verdict;
@@ -33,10 +34,11 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     connect: &'r Connect<'r, C>,
     scope: &'s Scope<'s, 'env>,
     knowledge: &'r Mutex<Knowledge>,
-    control: Control<C>,
-    scout: C,
-    execution: Arc<Execution>,
+    /// Those of the sessions first: they have something to say when they end.
     workers: Vec<Worker<'r, C>>,
+    control: Control<C>,
+    scout: Scout<C>,
+    execution: Arc<Execution>,
     /// How long a schedule may take.
     pub(super) limit: Duration,
 }
@@ -55,25 +57,17 @@ where
         scope: &'s Scope<'s, 'env>,
         knowledge: &'r Mutex<Knowledge>,
     ) -> Result<Self, ExplorerError> {
-        let Connections {
-            control,
-            scout,
-            execution,
-            sessions,
-        } = Connections::open(program, connect)?;
-        let execution = Arc::new(execution);
-        let workers = (program.sessions.iter().zip(sessions))
-            .map(|(session, own)| Worker::start(scope, &execution, session, connect, own))
-            .collect::<Result<_, _>>()?;
+        let (control, scout) = open_own(connect, program.timeout)?;
+        let execution = Execution::with_names(scout.clone());
         Ok(Self {
             program,
             connect,
             scope,
             knowledge,
+            workers: Vec::new(),
             control,
             scout,
-            execution,
-            workers,
+            execution: Arc::new(execution),
             limit: program.timeout,
         })
     }
@@ -98,22 +92,41 @@ where
         self.control.reset();
         prepare("setup", &self.program.setup, &mut self.control.conn)?;
         self.control.let_go();
-        let looked = lock(self.knowledge).shapes.look(&mut self.scout);
-        looked.map_err(SessionError::Observe)?;
         let ran = panic::catch_unwind(AssertUnwindSafe(|| self.execute(schedule)));
         prepare("teardown", &self.program.teardown, &mut self.control.conn)?;
         ran.unwrap_or_else(|payload| panic::resume_unwind(payload))
     }
 
+    /// Looks at the schema that the setup has made. In the first run, the sessions connect meanwhile.
+    fn get_ready(&mut self) -> Result<(), SessionError> {
+        let look = || {
+            let mut knowledge = lock(self.knowledge);
+            let looked = self.scout.ask(|conn| knowledge.shapes.look(conn));
+            looked.map_err(SessionError::Observe)
+        };
+        if !self.workers.is_empty() {
+            return look();
+        }
+        let (sessions, ()) = open_sessions(self.program, self.connect, look)?;
+        let sessions = self.program.sessions.iter().zip(sessions);
+        self.workers = sessions
+            .map(|(session, own)| {
+                Worker::start(self.scope, &self.execution, session, self.connect, own)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
     /// Does the steps, and looks at the invariants.
     fn execute(&mut self, schedule: Schedule) -> Result<Ran, ExplorerError> {
+        self.get_ready()?;
         self.execution.begin(self.limit);
         let mut steering = Steering::new(
             self.program,
             self.knowledge,
             &self.execution,
             &self.workers,
-            &mut self.scout,
+            &self.scout,
             schedule,
         );
         let taken = steering.take_steps();

@@ -54,21 +54,22 @@ impl Execution {
         }
     }
 
-    /// With the names of the locks, and with the server made ready for both questions, which takes
-    /// it longer than the answers.
-    pub(crate) fn with_names(
-        observer: impl Observer + Send + 'static,
-    ) -> Result<Self, SessionError> {
-        let execution = Self {
+    /// With the names of the locks.
+    pub(crate) fn with_names(observer: impl Observer + Send + 'static) -> Self {
+        Self {
             names_locks: true,
             ..Self::new(observer)
-        };
-        execution.observe(|observer| {
+        }
+    }
+
+    /// Makes the server ready for both questions, which takes it longer than the answers.
+    pub(crate) fn warm(&self) -> Result<(), SessionError> {
+        self.observe(|observer| {
             observer
                 .waits(&[], &[])
                 .and_then(|_| observer.waited_lock(0))
         })?;
-        Ok(execution)
+        Ok(())
     }
 
     /// Begins the time, and a new transcript. No step may be under way.
