@@ -4,20 +4,23 @@
 mod advisory;
 mod catalog;
 mod condition;
+mod inserted;
 mod order;
 mod print;
 #[cfg(test)]
 mod properties;
 mod query;
 mod row;
+mod server;
 mod shape;
 mod shapes;
 mod statement;
 mod tokens;
 mod touch;
+mod value;
 mod write;
 
 pub(super) use catalog::{Catalog, Relation};
-pub(super) use print::{Footprint, Lock, RowKey, Serializable, Strength, Thing, Touch};
+pub(super) use print::{Footprint, KeyColumn, Lock, RowKey, Serializable, Strength, Thing, Touch};
 pub(super) use shapes::Shapes;
 pub(super) use statement::{Kind, Statement};

@@ -1,9 +1,9 @@
 //! Advisory locks, by the words of a statement.
 
 use super::print::{Lock, Strength, Thing, Touch};
-use super::row::value_of;
 use super::statement::Statement;
 use super::tokens::Token;
+use super::value::value_of;
 
 const ADVISORY: &str = "advisory lock";
 

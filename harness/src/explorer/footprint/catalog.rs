@@ -49,12 +49,11 @@ pub(crate) struct Relation {
     pub(crate) unique: Vec<Option<Vec<String>>>,
     /// Whether a unique index has a column that is generated.
     pub(crate) has_generated_key: bool,
-    /// The column that is its primary key, with its type, where it is a single one.
-    pub(crate) key: Option<(String, String)>,
+    /// The columns of its primary key, with their types; none where it has more than these.
+    pub(crate) key: Vec<(String, String)>,
     pub(crate) references: Vec<Reference>,
     pub(crate) referenced_by: Vec<Reference>,
-    /// The functions of its triggers.
-    pub(crate) triggers: Vec<String>,
+    pub(crate) triggers: Vec<Trigger>,
     /// Rules, row security, or an expression of it that calls the application's functions, or those
     /// of the server's that do something.
     pub(crate) is_odd: bool,
@@ -76,6 +75,13 @@ pub(crate) struct Reference {
     pub(crate) columns: Vec<String>,
     /// The parent's columns, in the same order.
     pub(crate) parent_columns: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Trigger {
+    pub(crate) function: String,
+    /// Any of `i`, `u` and `d`, by which it is fired.
+    pub(crate) events: String,
 }
 
 #[derive(Debug)]
@@ -152,14 +158,19 @@ impl Catalog {
                 let columns = columns(detail);
                 let is_whole = more != "expression" && more != "generated";
                 relation.has_generated_key |= more == "generated";
-                if let (Some(of_type), [column]) = (more.strip_prefix("key "), columns.as_slice()) {
-                    relation.key = Some((column.clone(), of_type.to_owned()));
+                let types = more.strip_prefix("key ").map(|types| types.split(JOINT));
+                let types: Vec<_> = types.into_iter().flatten().map(str::to_owned).collect();
+                if types.len() == columns.len() {
+                    relation.key = columns.iter().cloned().zip(types).collect();
                 }
                 relation.unique.push(is_whole.then_some(columns));
             }
             "trigger" => {
-                relation.triggers.push(detail.clone());
-                relation.is_deferred |= more == "deferred";
+                relation.triggers.push(Trigger {
+                    function: detail.clone(),
+                    events: more.clone(),
+                });
+                relation.is_deferred |= more.contains('c');
             }
             "default" => {
                 let takes = words.iter().any(|word| word.is("nextval"));
@@ -229,7 +240,7 @@ impl Catalog {
     }
 
     /// Whether a function only makes a value of what it is given, as far as its words tell.
-    fn computes(&self, name: &str) -> bool {
+    pub(crate) fn computes(&self, name: &str) -> bool {
         const TOUCHING: [&str; 12] = [
             "call", "copy", "delete", "do", "execute", "from", "insert", "into", "lock", "merge",
             "perform", "table",
@@ -246,9 +257,17 @@ impl Catalog {
             Some(functions) => functions.iter().all(|function| {
                 let is_read = matches!(function.language.as_str(), "sql" | "plpgsql");
                 let tokens = tokens(&function.body);
+                // Of `IS DISTINCT FROM`.
+                let compares = |at: usize| {
+                    at > 1
+                        && tokens[at - 1].is("distinct")
+                        && (tokens[at - 2].is("is") || tokens[at - 2].is("not"))
+                };
                 is_read
                     && !function.body.is_empty()
-                    && tokens.iter().filter_map(Token::word).all(is_harmless)
+                    && tokens.iter().enumerate().all(|(at, token)| {
+                        token.word().is_none_or(is_harmless) || (token.is("from") && compares(at))
+                    })
             }),
             None => !self.volatile.contains(name),
         }

@@ -162,7 +162,22 @@ pub(crate) struct Touch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RowKey {
     pub(crate) table: String,
-    pub(crate) column: String,
+    /// The columns of its primary key.
+    pub(crate) columns: Vec<KeyColumn>,
+}
+
+impl RowKey {
+    /// Its values, as one word.
+    pub(crate) fn words(&self) -> String {
+        let values = self.columns.iter().map(|column| column.value.as_str());
+        // No value has a comma.
+        values.collect::<Vec<_>>().join(",")
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyColumn {
+    pub(crate) name: String,
     pub(crate) of_type: String,
     pub(crate) value: String,
 }

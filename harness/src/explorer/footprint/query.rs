@@ -8,17 +8,19 @@ ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
 WHERE pg_catalog.strpos('rpvmf', c.relkind::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
 AND NOT pg_catalog.starts_with(n.nspname::pg_catalog.text, 'pg_') \
 AND n.nspname::pg_catalog.text OPERATOR(pg_catalog.<>) 'information_schema'), \
-indexes AS (SELECT app.name, app.oid, i.indexrelid, i.indisprimary, i.indpred, i.indexprs, \
-i.indisexclusion, i.indimmediate, EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE \
-(a.attrelid OPERATOR(pg_catalog.=) i.indrelid) AND (a.attnum::pg_catalog.int2 OPERATOR(pg_catalog.=) \
-ANY (i.indkey)) AND a.attgenerated::pg_catalog.text OPERATOR(pg_catalog.<>) '') AS is_generated, (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31)) \
-FROM pg_catalog.pg_attribute AS a WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS columns, \
-(SELECT pg_catalog.min(CASE WHEN l.collisdeterministic OPERATOR(pg_catalog.=) false THEN '' \
-ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END) \
-FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_collation AS l \
-ON l.oid OPERATOR(pg_catalog.=) a.attcollation WHERE a.attrelid OPERATOR(pg_catalog.=) i.indexrelid) AS type \
+indexes AS (SELECT app.name, i.indisprimary, i.indpred, i.indexprs, i.indisexclusion, \
+i.indimmediate, key.is_generated, key.columns, key.types \
 FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
-WHERE i.indisunique OR i.indisexclusion) \
+CROSS JOIN LATERAL (SELECT \
+pg_catalog.bool_or(a.attgenerated::pg_catalog.text OPERATOR(pg_catalog.<>) '') AS is_generated, \
+pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31) ORDER BY k.place) AS columns, \
+CASE WHEN i.indnatts OPERATOR(pg_catalog.=) i.indnkeyatts THEN pg_catalog.string_agg(\
+CASE WHEN l.collisdeterministic OPERATOR(pg_catalog.=) false THEN '' \
+ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END, pg_catalog.chr(31) ORDER BY k.place) END AS types \
+FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (number, place) \
+JOIN pg_catalog.pg_attribute AS a ON (a.attrelid OPERATOR(pg_catalog.=) i.indrelid) \
+AND a.attnum OPERATOR(pg_catalog.=) k.number LEFT JOIN pg_catalog.pg_collation AS l \
+ON l.oid OPERATOR(pg_catalog.=) a.attcollation) AS key WHERE i.indisunique OR i.indisexclusion) \
 SELECT 'relation'::pg_catalog.text, name, kind, CASE WHEN relrowsecurity OR EXISTS (SELECT FROM \
 pg_catalog.pg_rewrite AS r WHERE (r.ev_class OPERATOR(pg_catalog.=) app.oid) \
 AND r.rulename::pg_catalog.text OPERATOR(pg_catalog.<>) '_RETURN') THEN 'odd' ELSE '' END FROM app \
@@ -28,7 +30,7 @@ ON parent.oid OPERATOR(pg_catalog.=) i.inhparent \
 UNION ALL SELECT 'unique', name, coalesce(columns, ''), CASE \
 WHEN indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion THEN 'expression' \
 WHEN is_generated THEN 'generated' \
-WHEN indisprimary THEN pg_catalog.concat('key ', type) ELSE '' END FROM indexes \
+WHEN indisprimary THEN pg_catalog.concat('key ', types) ELSE '' END FROM indexes \
 UNION ALL SELECT 'deferred', name, '', '' FROM indexes WHERE NOT indimmediate \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_indexdef(i.indexrelid) \
 FROM app JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) app.oid \
@@ -57,7 +59,10 @@ UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_constraintdef(k.o
 FROM pg_catalog.pg_constraint AS k JOIN app ON app.oid OPERATOR(pg_catalog.=) k.conrelid \
 WHERE k.contype::pg_catalog.text OPERATOR(pg_catalog.=) 'c' \
 UNION ALL SELECT 'trigger', app.name, p.proname::pg_catalog.text, \
-CASE WHEN t.tgdeferrable THEN 'deferred' ELSE '' END \
+pg_catalog.concat(CASE WHEN t.tgdeferrable THEN 'c' END, \
+CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 4) OPERATOR(pg_catalog.<>) 0 THEN 'i' END, \
+CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 8) OPERATOR(pg_catalog.<>) 0 THEN 'd' END, \
+CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 16) OPERATOR(pg_catalog.<>) 0 THEN 'u' END) \
 FROM pg_catalog.pg_trigger AS t JOIN app ON app.oid OPERATOR(pg_catalog.=) t.tgrelid \
 JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid WHERE NOT t.tgisinternal \
 UNION ALL SELECT 'default', app.name, a.attname::pg_catalog.text, \

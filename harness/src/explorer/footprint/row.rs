@@ -1,11 +1,13 @@
 //! The row that a statement is about.
 
-use super::catalog::{Catalog, Relation};
+use super::catalog::{Catalog, Reference, Relation};
 use super::condition::{asked, equal};
-use super::print::{RowKey, Strength};
+use super::inserted::inserted;
+use super::print::{KeyColumn, RowKey, Strength};
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::Token;
+use super::value::value_of;
 use super::write::sets_any;
 
 pub(super) struct Row {
@@ -21,105 +23,123 @@ pub(super) fn row(
     statement: &Statement,
     tokens: &[Token],
 ) -> Option<Row> {
-    let mut named = shape.named.iter();
-    let (table, None) = (named.next()?, named.next()) else {
-        return None;
-    };
-    let relation = catalog.relations.get(table)?;
-    let (column, of_type) = relation.key.as_ref()?;
+    let (table, relation) = only_table(catalog, shape)?;
+    let refers_to_itself = |reference: &Reference| reference.table == *table;
     let mut related = relation.references.iter().chain(&relation.referenced_by);
-    if related.any(|reference| reference.table == *table) {
+    let is_known = is_plain(relation, shape)
+        && !related.any(refers_to_itself)
+        && is_single(tokens)
+        && names_once(relation, tokens);
+    if !is_known || relation.key.is_empty() {
         return None;
     }
-    let is_plain = relation.kind == "r" && relation.relatives.is_empty();
-    let count = |word: &str| tokens.iter().filter(|token| token.is(word)).count();
-    let verbs = ["select", "insert", "update", "delete", "merge"];
-    // The UPDATE of FOR UPDATE and of ON CONFLICT is none.
-    let is_verb = |at: usize| {
-        let before = at.checked_sub(1).map(|before| &tokens[before]);
-        verbs.iter().any(|verb| tokens[at].is(verb))
-            && !before.is_some_and(|before| ["for", "key", "do"].iter().any(|w| before.is(w)))
+    let key = |values: Vec<&Token>| {
+        let columns = relation.key.iter().zip(values);
+        let columns = columns.map(|((name, of_type), value)| {
+            Some(KeyColumn {
+                name: name.clone(),
+                of_type: of_type.clone(),
+                value: value_of(value, of_type, statement)?,
+            })
+        });
+        Some(RowKey {
+            table: table.to_owned(),
+            columns: columns.collect::<Option<_>>()?,
+        })
     };
-    let is_single = (0..tokens.len()).filter(|&at| is_verb(at)).count() == 1
-        && [
-            "join",
-            "union",
-            "with",
-            "using",
-            "table",
-            "nowait",
-            "skip",
-            "tablesample",
-            "case",
-        ]
-        .iter()
-        .all(|word| count(word) == 0);
-    if !is_plain || !is_single || shape.fires || !names_once(relation, tokens) {
-        return None;
-    }
-    let key = |value: String| RowKey {
-        table: table.clone(),
-        column: column.clone(),
-        of_type: of_type.clone(),
-        value,
-    };
-    if tokens.first()?.is("insert") {
-        if count("set") > 0 && sets_any(tokens, relation) {
+    let first = tokens.first()?;
+    if first.is("insert") {
+        if tokens.iter().any(|token| token.is("set")) && sets_any(tokens, relation) {
             return None;
         }
-        let value = inserted(relation, column, tokens)?;
-        let value = value_of(value, of_type, statement)?;
         return Some(Row {
-            key: key(value),
+            key: key(inserted(relation, tokens)?)?,
             is_whole: false,
         });
     }
     let conditions = asked(tokens)?;
-    let value = conditions
-        .iter()
-        .find_map(|condition| equal(condition, column))?;
-    let value = value_of(value, of_type, statement)?;
-    let is_update = tokens.first()?.is("update");
-    let sets_key = shape
-        .locks
-        .iter()
-        .any(|(name, strength)| name == table && *strength == Strength::Update);
+    let value = |(column, _): &(String, String)| {
+        let mut conditions = conditions.iter();
+        conditions.find_map(|condition| equal(condition, column))
+    };
+    let values: Option<Vec<_>> = relation.key.iter().map(value).collect();
+    let key = key(values?)?;
+    let sets_key =
+        (shape.locks.iter()).any(|(name, strength)| name == table && *strength == Strength::Update);
     // Of an index with an expression or a condition it is not known what it is about.
     let meets_others = sets_key || relation.unique.iter().any(Option::is_none);
-    if is_update && meets_others {
+    if first.is("update") && meets_others {
         return None;
     }
-    // With LIMIT 0, no row is locked.
+    Some(Row {
+        is_whole: conditions.len() == key.columns.len() && !is_limited(tokens, statement),
+        key,
+    })
+}
+
+/// The table, if the statement names only one.
+fn only_table<'c>(catalog: &'c Catalog, shape: &'c Shape) -> Option<(&'c str, &'c Relation)> {
+    let mut named = shape.named.iter();
+    match (named.next(), named.next()) {
+        (Some(table), None) => Some((table, catalog.relations.get(table)?)),
+        _ => None,
+    }
+}
+
+/// Whether it has all of its rows itself, and nothing is called for them.
+fn is_plain(relation: &Relation, shape: &Shape) -> bool {
+    relation.kind == "r" && relation.relatives.is_empty() && !shape.fires
+}
+
+/// Whether the statement does one thing, with the table alone.
+fn is_single(tokens: &[Token]) -> bool {
+    const VERBS: [&str; 5] = ["select", "insert", "update", "delete", "merge"];
+    const MORE: [&str; 9] = [
+        "join",
+        "union",
+        "with",
+        "using",
+        "table",
+        "nowait",
+        "skip",
+        "tablesample",
+        "case",
+    ];
+    let is_one = |at: usize, words: &[&str]| words.iter().any(|word| tokens[at].is(word));
+    // The UPDATE of FOR UPDATE and of ON CONFLICT is none.
+    let is_verb = |at: &usize| {
+        let before = at.checked_sub(1);
+        is_one(*at, &VERBS) && !before.is_some_and(|at| is_one(at, &["for", "key", "do"]))
+    };
+    (0..tokens.len()).filter(is_verb).count() == 1 && !(0..tokens.len()).any(|at| is_one(at, &MORE))
+}
+
+/// Whether it may leave a row out that is there: with LIMIT 0, no row is locked.
+fn is_limited(tokens: &[Token], statement: &Statement) -> bool {
     let limit = tokens.iter().position(|token| token.is("limit"));
     let limit = limit.and_then(|at| value_of(tokens.get(at + 1)?, "bigint", statement));
-    let is_limited = limit.as_deref() == Some("0") || count("offset") + count("fetch") > 0;
-    Some(Row {
-        key: key(value),
-        is_whole: conditions.len() == 1 && !is_limited,
-    })
+    let skips = |token: &Token| token.is("offset") || token.is("fetch");
+    limit.as_deref() == Some("0") || tokens.iter().any(skips)
 }
 
 /// Whether the statement is about one row at most, by a unique index.
 pub(super) fn asks_for_one(catalog: &Catalog, shape: &Shape, tokens: &[Token]) -> bool {
-    let mut named = shape.named.iter();
-    let (Some(table), None) = (named.next(), named.next()) else {
+    let Some((_, relation)) = only_table(catalog, shape) else {
         return false;
     };
-    let Some(relation) = catalog.relations.get(table) else {
-        return false;
-    };
-    let is_plain = relation.kind == "r" && relation.relatives.is_empty() && !shape.fires;
     let selects = tokens.iter().filter(|token| token.is("select")).count();
-    let is_equal = |condition: &&[Token]| {
+    let is_asked = |conditions: &[&[Token]]| {
+        let is_equal = |column: &String| {
+            let mut conditions = conditions.iter();
+            conditions.any(|condition| equal(condition, column).is_some())
+        };
         let mut unique = relation.unique.iter().flatten();
-        unique.any(
-            |columns| matches!(columns.as_slice(), [column] if equal(condition, column).is_some()),
-        )
+        unique.any(|columns| columns.iter().all(is_equal))
     };
-    is_plain
+    is_plain(relation, shape)
         && selects <= 1
         && names_once(relation, tokens)
-        && asked(tokens).is_some_and(|asked| asked.iter().any(is_equal))
+        && asked(tokens).is_some_and(|conditions| is_asked(&conditions))
 }
 
 /// Whether the table is named once as one, and its columns have their own names.
@@ -135,94 +155,4 @@ fn names_once(relation: &Relation, tokens: &[Token]) -> bool {
     let names = tokens[at..].iter().take(4);
     let mut names = names.take_while(|token| !token.is("set") && !token.is("where"));
     tokens[0].is("insert") || !names.any(|token| matches!(token, Token::Sign('(' | ',')))
-}
-
-/// The value of the key in an INSERT of one row into a table that nothing else makes unique.
-fn inserted<'t>(relation: &Relation, column: &str, tokens: &'t [Token]) -> Option<&'t Token> {
-    if relation.unique.len() != 1 || tokens.iter().any(|token| token.is("select")) {
-        return None;
-    }
-    let open = tokens.iter().position(|token| *token == Token::Sign('('))?;
-    let close = open
-        + tokens[open..]
-            .iter()
-            .position(|token| *token == Token::Sign(')'))?;
-    let names = tokens[open + 1..close].split(|token| *token == Token::Sign(','));
-    let place = names
-        .into_iter()
-        .position(|name| matches!(name, [Token::Word { text, .. }] if text == column))?;
-    let values = tokens.get(close + 1..)?;
-    if !values.first()?.is("values") {
-        return None;
-    }
-    let (mut depth, mut at) = (0, 0);
-    let mut found: Vec<&Token> = Vec::new();
-    for (number, token) in values[1..].iter().enumerate() {
-        match token {
-            Token::Sign('(') => depth += 1,
-            Token::Sign(')') => depth -= 1,
-            Token::Sign(',') if depth == 1 => at += 1,
-            token if at == place && depth > 0 => found.push(token),
-            _ => {}
-        }
-        if depth == 0 {
-            // A second row follows.
-            let more = values.get(number + 2) == Some(&Token::Sign(','));
-            return match found.as_slice() {
-                [value] if !more => Some(value),
-                _ => None,
-            };
-        }
-    }
-    None
-}
-
-/// A value in one form for each row, where its type has one.
-pub(super) fn value_of(token: &Token, of_type: &str, statement: &Statement) -> Option<String> {
-    let value = match token {
-        Token::Param(number) => statement.binds.get(number.checked_sub(1)?)?.clone(),
-        Token::Number(number) => number.clone(),
-        Token::Text(text) => format!("{text:?}"),
-        _ => return None,
-    };
-    let value = match value
-        .strip_prefix("Some(")
-        .and_then(|rest| rest.strip_suffix(')'))
-    {
-        Some(inner) => inner.to_owned(),
-        None => value,
-    };
-    match of_type {
-        "integer" | "bigint" | "smallint" => value.parse::<i64>().ok().map(|n| n.to_string()),
-        "text" | "character varying" | "uuid" => {
-            let inner = value.trim_matches('"');
-            let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@ ".contains(c);
-            if of_type == "uuid" {
-                let digits = inner.replace('-', "").to_lowercase();
-                let is_whole = digits.len() == 32 && digits.chars().all(|c| c.is_ascii_hexdigit());
-                return is_whole.then_some(digits);
-            }
-            let quoted = value.len() == inner.len() + 2;
-            (quoted && !inner.is_empty() && inner.chars().all(is_plain)).then(|| inner.to_owned())
-        }
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tokens::tokens;
-    use super::*;
-
-    #[test]
-    fn a_value_has_one_form() {
-        let statement = Statement::parse("x -- binds: [1, \"b\", Some(3)]");
-        let value = |sql: &str, of_type| value_of(&tokens(sql)[0], of_type, &statement);
-        assert_eq!(value("$1", "bigint").as_deref(), Some("1"));
-        assert_eq!(value("$2", "text").as_deref(), Some("b"));
-        assert_eq!(value("$3", "integer").as_deref(), Some("3"));
-        assert_eq!(value("01", "integer").as_deref(), Some("1"));
-        assert_eq!(value("$1", "numeric"), None);
-        assert_eq!(value("$4", "bigint"), None);
-    }
 }

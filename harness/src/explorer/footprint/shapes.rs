@@ -10,7 +10,8 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
 use super::print::{Lock, Strength, Thing, Touch};
-use super::shape::{Shape, shape};
+use super::server::shape;
+use super::shape::Shape;
 use super::statement::{Kind, Statement};
 use super::tokens::{Token, tokens};
 use super::touch::touch;

@@ -27,7 +27,7 @@ pub(crate) fn touch(
     let thing = |name: &String| {
         let root = catalog.root(name);
         match &row {
-            Some(found) if found.key.table == *name => Thing::row(root, &found.key.value),
+            Some(found) if found.key.table == *name => Thing::row(root, &found.key.words()),
             _ => Thing::any(root),
         }
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::catalog::{Catalog, Relation, is_of_the_server};
+use super::catalog::{Catalog, Relation, Trigger, is_of_the_server};
 use super::print::Strength;
 use super::shape::{Shape, row_lock};
 use super::tokens::{Token, tokens};
@@ -29,17 +29,25 @@ pub(super) fn write(
             .iter()
             .filter_map(|name| catalog.relations.get(*name))
     };
+    let events = match writing {
+        // A row that moves to another partition is deleted and inserted.
+        Writing::Words(tokens) if family.len() == 1 => events(tokens),
+        _ => EVENTS.to_owned(),
+    };
+    let fired = |relation: &Relation| -> Vec<String> {
+        let is_fired = |trigger: &&Trigger| trigger.events.contains(|of| events.contains(of));
+        let fired = relation.triggers.iter().filter(is_fired);
+        fired.map(|trigger| trigger.function.clone()).collect()
+    };
     let (keeps_keys, takes_defaults) = match writing {
         Writing::Anything => (false, true),
         Writing::Words(tokens) => {
-            let has = |word: &str| tokens.iter().any(|token| token.is(word));
-            let only_updates = has("update") && !has("delete") && !has("insert") && !has("merge");
-            let keeps = only_updates
-                && family.len() == 1
-                && !relatives().any(|relation| {
-                    sets_key(tokens, relation) || triggers_set_any(catalog, relation)
-                });
-            (keeps, !only_updates || has("default"))
+            let sets = |relation: &Relation| {
+                sets_key(tokens, relation) || any_sets_key(catalog, &fired(relation), relation)
+            };
+            let only_updates = events == UPDATE;
+            let takes = !only_updates || tokens.iter().any(|token| token.is("default"));
+            (only_updates && !relatives().any(sets), takes)
         }
     };
     let strength = match keeps_keys {
@@ -68,11 +76,24 @@ pub(super) fn write(
                 .insert((parent.table.clone(), Strength::KeyShare));
         }
         (keeps_keys || referencing(catalog, relation, shape))
-            && relation.triggers.iter().all(|function| {
-                shape.fires = true;
+            && fired(relation).iter().all(|function| {
+                // What only makes a value for its row is as good as an expression of the statement.
+                shape.fires |= !catalog.computes(function)
+                    || any_sets_key(catalog, &[function.clone()], relation);
                 body(catalog, function, shape, &mut BTreeSet::new())
             })
     })
+}
+
+const EVENTS: &str = "iud";
+const UPDATE: &str = "u";
+
+/// By what the words fire triggers, of [`EVENTS`].
+fn events(tokens: &[Token]) -> String {
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    let events = [("insert", 'i'), ("update", 'u'), ("delete", 'd')].into_iter();
+    let events = events.filter(|(verb, _)| has(verb) || has("merge"));
+    events.map(|(_, event)| event).collect()
 }
 
 /// Adds what a change of a key touches in the tables that have it.
@@ -123,9 +144,16 @@ fn sets(tokens: &[Token], keys: &BTreeSet<&str>) -> bool {
     range.into_iter().any(names_key)
 }
 
-/// Whether a trigger may set a column of a unique index: it names one, or sets a row as a whole.
-fn triggers_set_any(catalog: &Catalog, relation: &Relation) -> bool {
-    let keys = keys(relation).unwrap_or_default();
+/// Whether one of a table's triggers may set a column of a unique index: its function names one, or
+/// sets a row as a whole.
+fn any_sets_key(catalog: &Catalog, triggers: &[String], relation: &Relation) -> bool {
+    let keys: BTreeSet<&str> = relation
+        .unique
+        .iter()
+        .flatten()
+        .flatten()
+        .map(String::as_str)
+        .collect();
     let may_set = |body: &str| {
         let tokens = tokens(body);
         (0..tokens.len()).any(|at| {
@@ -142,7 +170,7 @@ fn triggers_set_any(catalog: &Catalog, relation: &Relation) -> bool {
             sets_row || returns_other || names_key
         })
     };
-    relation.triggers.iter().any(|name| {
+    triggers.iter().any(|name| {
         let functions = catalog.functions.get(name);
         functions.is_none_or(|known| known.iter().any(|function| may_set(&function.body)))
     })

@@ -25,8 +25,10 @@ struct Transaction {
     has_snapshot: bool,
     /// It has written or locked.
     is_quiet: bool,
-    /// It has done something of which nothing is known, or has something to be checked at its end.
+    /// It has done something of which nothing is known.
     is_unknown: bool,
+    /// What its COMMIT does before it commits: what was deferred.
+    deferred: Footprint,
     writes: Vec<Thing>,
     locks: Vec<Lock>,
     /// Those of the locks that it has for certain.
@@ -165,7 +167,14 @@ impl Local {
             && touch.locks.is_empty()
             && touch.bumps.is_empty()
             && touch.session_locks.is_empty();
-        transaction.is_unknown |= touch.is_deferred;
+        if touch.is_deferred {
+            // All that the statement touches may be what is looked at once more.
+            let locked = touch.locks.iter().map(|lock| &lock.thing);
+            let seen = touch.reads.iter().chain(&touch.writes).chain(locked);
+            transaction.deferred.sees.extend(seen.cloned());
+            let locks = touch.locks.iter().chain(&touch.bumps);
+            transaction.deferred.locks.extend(locks.cloned());
+        }
         let mut footprint = Footprint {
             serializable: match (transaction.level, transaction.is_quiet) {
                 (IsolationLevel::Serializable, true) => Serializable::Quiet,
@@ -312,6 +321,7 @@ impl Transaction {
             has_snapshot: false,
             is_quiet: true,
             is_unknown: false,
+            deferred: Footprint::default(),
             writes: Vec::new(),
             locks: Vec::new(),
             held: Vec::new(),
@@ -332,6 +342,7 @@ impl Transaction {
     fn end(&mut self, commits: bool) -> Footprint {
         let mut footprint = self.let_go();
         if commits {
+            add(&mut footprint, std::mem::take(&mut self.deferred));
             footprint.publishes.append(&mut self.writes);
         }
         footprint

@@ -4,6 +4,8 @@
 //! `EXPLORER_PROGRAMS=1000 EXPLORER_SEED=7 cargo test -p diesel_locks_harness --test harness
 //! random -- --nocapture` tries more of them, and others.
 
+mod worlds;
+
 use std::env;
 use std::fmt::Write;
 
@@ -13,25 +15,7 @@ use diesel::sql_query;
 use diesel::sql_types::{Integer, Text};
 use diesel_locks_harness::{Explorer, TestDatabase};
 use serial_test::parallel;
-
-const SCHEMA: &str = "
-    CREATE TABLE parent (id integer PRIMARY KEY, v integer NOT NULL);
-    CREATE TABLE child (id integer PRIMARY KEY,
-        parent_id integer NOT NULL REFERENCES parent ON DELETE CASCADE, v integer NOT NULL);
-    CREATE TABLE counted (children bigint NOT NULL);
-    CREATE SEQUENCE numbers;
-    CREATE VIEW rich AS SELECT id, v FROM parent WHERE v > 10;
-    CREATE FUNCTION count_children() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN UPDATE counted SET children = (SELECT count(*) FROM child); RETURN NULL; END $$;
-    CREATE TRIGGER counts AFTER INSERT OR DELETE ON child
-        FOR EACH STATEMENT EXECUTE FUNCTION count_children();";
-
-const FILL: &str = "
-    TRUNCATE parent, child, counted;
-    SELECT setval('numbers', 1, false);
-    INSERT INTO parent VALUES (1, 10), (2, 20);
-    INSERT INTO child VALUES (1, 1, 5);
-    UPDATE counted SET children = 1;";
+use worlds::{FAMILIES, ROOMS, World};
 
 #[derive(QueryableByName)]
 struct Shown {
@@ -68,32 +52,6 @@ struct Work {
     rolls_back: bool,
 }
 
-const WRITES: [&str; 12] = [
-    "UPDATE parent SET v = v + 1 WHERE id = $1",
-    "UPDATE parent SET v = v * 2 WHERE id = $1",
-    "UPDATE parent SET v = (SELECT sum(v) FROM child) WHERE id = $1",
-    "UPDATE parent SET v = v + 3 WHERE v > 11",
-    "UPDATE child SET v = v + 1 WHERE id = $1",
-    "INSERT INTO child VALUES (3, $1, 7)",
-    "INSERT INTO parent VALUES (3, $1) ON CONFLICT (id) DO UPDATE SET v = parent.v + 1",
-    "DELETE FROM parent WHERE id = $1",
-    "DELETE FROM child WHERE parent_id = $1",
-    "UPDATE parent SET v = nextval('numbers') WHERE id = $1",
-    "UPDATE parent SET id = 4 WHERE id = $1",
-    "INSERT INTO parent SELECT id + 10, v FROM rich WHERE id = $1",
-];
-
-const READS: [&str; 8] = [
-    "SELECT v::text AS shown FROM parent WHERE id = $1",
-    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR UPDATE",
-    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR SHARE",
-    "SELECT id::text || ',' || v::text AS shown FROM rich ORDER BY id",
-    "SELECT count(*)::text AS shown FROM child WHERE parent_id = $1",
-    "SELECT children::text AS shown FROM counted",
-    "SELECT v::text AS shown FROM parent WHERE id = $1 FOR UPDATE NOWAIT",
-    "SELECT id::text AS shown FROM parent ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED",
-];
-
 const OTHERS: [&str; 6] = [
     "SELECT pg_advisory_lock($1)",
     "SELECT pg_advisory_unlock_all()",
@@ -103,7 +61,7 @@ const OTHERS: [&str; 6] = [
     "SELECT pg_try_advisory_xact_lock($1)::text AS shown",
 ];
 
-fn work(chance: &mut Chance, most: usize) -> Work {
+fn work(world: &World, chance: &mut Chance, most: usize) -> Work {
     let levels = [
         None,
         Some("READ COMMITTED"),
@@ -117,12 +75,12 @@ fn work(chance: &mut Chance, most: usize) -> Work {
         let key = 1 + chance.below(2) as i32;
         match chance.below(if level.is_some() { 10 } else { 9 }) {
             0..5 => Op {
-                sql: WRITES[chance.below(WRITES.len())],
+                sql: world.writes[chance.below(world.writes.len())],
                 key,
                 reads: false,
             },
             5..9 => Op {
-                sql: READS[chance.below(READS.len())],
+                sql: world.reads[chance.below(world.reads.len())],
                 key,
                 reads: true,
             },
@@ -228,6 +186,16 @@ fn orders(works: &[Vec<Work>]) -> usize {
 #[test]
 #[parallel]
 fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
+    compare(&FAMILIES);
+}
+
+#[test]
+#[parallel]
+fn programs_of_chance_with_keys_of_two_columns_come_to_the_same_ends_with_fewer_orders() {
+    compare(&ROOMS);
+}
+
+fn compare(world: &World) {
     let number = |name: &str, usual: u64| {
         env::var(name)
             .ok()
@@ -238,7 +206,7 @@ fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
     let most = number("EXPLORER_ORDERS", 80) as usize;
     let database = TestDatabase::new().unwrap();
     let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
+    conn.batch_execute(world.schema).unwrap();
     let (mut all, mut fewer, mut compared, mut lost) = (0, 0, 0, 0);
     for program in 0..programs {
         let mut chance = Chance(seed.wrapping_mul(1_000_003).wrapping_add(program));
@@ -248,7 +216,9 @@ fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
             let works: Vec<Vec<Work>> = (0..sessions)
                 .map(|_| {
                     let number = 1 + usize::from(chance.below(4) == 0);
-                    (0..number).map(|_| work(&mut chance, longest)).collect()
+                    (0..number)
+                        .map(|_| work(world, &mut chance, longest))
+                        .collect()
                 })
                 .collect();
             if (3..=most).contains(&orders(&works)) {
@@ -257,7 +227,7 @@ fn programs_of_chance_come_to_the_same_ends_with_fewer_orders() {
         };
         let explorer = || {
             let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-                .setup(|conn| Ok(conn.batch_execute(FILL)?))
+                .setup(|conn| Ok(conn.batch_execute(world.fill)?))
                 .allow_results(|_| true);
             let names = ["ada", "bob", "eve"];
             (works.iter().zip(names)).fold(explorer, |explorer, (work, name)| {
