@@ -50,21 +50,28 @@ const SCHEMA: &str = "
         RETURN new; END $$;
     CREATE TRIGGER counts BEFORE INSERT OR DELETE ON used
         FOR EACH ROW EXECUTE FUNCTION counted();
-    CREATE TRIGGER touches AFTER INSERT ON used FOR EACH ROW EXECUTE FUNCTION touched();";
+    CREATE TRIGGER touches AFTER INSERT ON used FOR EACH ROW EXECUTE FUNCTION touched();
+    CREATE TABLE renamed (id int PRIMARY KEY, other int);
+    ALTER TABLE renamed RENAME id TO key;
+    ALTER TABLE renamed RENAME other TO id;
+    CREATE TABLE notes (id int PRIMARY KEY, text text);
+    CREATE TRIGGER logs AFTER UPDATE ON notes FOR EACH ROW EXECUTE FUNCTION logged();";
 
 const FILL: &str = "
-    TRUNCATE seats, guests, late, log, events, words, books, used;
+    TRUNCATE seats, guests, late, log, events, words, books, used, notes, renamed;
     SELECT setval('tickets', 1, false);
     INSERT INTO seats VALUES (1, NULL, 1), (2, 'eve', 1), (3, NULL, 2);
     INSERT INTO guests VALUES (1, 1), (2, 2);
     INSERT INTO words VALUES (1, 'one'), (2, 'two');
     INSERT INTO books VALUES (1, 'a'), (2, 'b');
-    INSERT INTO used VALUES (1, 1), (2, 2);";
+    INSERT INTO used VALUES (1, 1), (2, 2);
+    INSERT INTO notes VALUES (1, 'one');
+    INSERT INTO renamed VALUES (5, 1);";
 
 /// The statements of one session.
 type Session = &'static [&'static str];
 
-const PAIRS: [(&str, Session, Session); 33] = [
+const PAIRS: [(&str, Session, Session); 36] = [
     (
         "a unique index with an expression",
         &["UPDATE words SET word = 'Three' WHERE id = 1"],
@@ -179,6 +186,33 @@ const PAIRS: [(&str, Session, Session); 33] = [
         "a constraint that is looked at by the commit",
         &["BEGIN", "INSERT INTO late VALUES (1, 3)", "COMMIT"],
         &["DELETE FROM seats WHERE id = 3"],
+    ),
+    (
+        "a parent that comes before the commit",
+        &[
+            "BEGIN",
+            "INSERT INTO seats VALUES (9, nextval('tickets')::text, 1)",
+            "COMMIT",
+        ],
+        &[
+            "BEGIN",
+            "INSERT INTO late VALUES (nextval('tickets'), 9)",
+            "SELECT count(*)::text AS shown FROM seats",
+            "COMMIT",
+        ],
+    ),
+    (
+        "what a trigger of updates writes",
+        &["UPDATE notes SET text = 'a' WHERE id = 1"],
+        &[
+            "SELECT count(*)::text AS shown FROM log",
+            "SELECT count(*)::text AS shown FROM log",
+        ],
+    ),
+    (
+        "a key whose column has another name now",
+        &["UPDATE renamed SET key = 9 WHERE id = 1"],
+        &["INSERT INTO renamed (key, id) VALUES (9, 2)"],
     ),
     (
         "a deferred constraint of both",
