@@ -1,5 +1,7 @@
 //! Ordinary code, and how few orders of it there are to run.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use diesel::prelude::*;
@@ -194,4 +196,27 @@ fn the_same_program_has_the_same_schedules_each_time() {
         all.explore().unwrap().outcomes(),
         reduced.explore().unwrap().outcomes()
     );
+}
+
+/// So that what it says of roles and databases is so for them, in the first schedule as in others.
+#[test]
+#[parallel]
+fn sessions_connect_after_the_setup_and_to_each_database_two_more() {
+    let database = database();
+    let opened = AtomicUsize::new(0);
+    let at_setup = Mutex::new(Vec::new());
+    let explorer = Explorer::new(|| {
+        opened.fetch_add(1, Ordering::SeqCst);
+        PgConnection::establish(database.url())
+    });
+    let exploration = explorer
+        .setup(|_| {
+            at_setup.lock().unwrap().push(opened.load(Ordering::SeqCst));
+            Ok(())
+        })
+        .code("ada", locked_increment)
+        .code("bob", locked_increment)
+        .explore();
+    assert_eq!(exploration.unwrap().schedules(), 2);
+    assert_eq!(at_setup.into_inner().unwrap(), [2, 4]);
 }
