@@ -112,9 +112,10 @@ pub(super) fn asks_for_one(catalog: &Catalog, shape: &Shape, tokens: &[Token]) -
     let selects = tokens.iter().filter(|token| token.is("select")).count();
     let is_equal = |condition: &&[Token]| {
         let mut unique = relation.unique.iter().flatten();
-        unique.any(
-            |columns| matches!(columns.as_slice(), [column] if equal(condition, column).is_some()),
-        )
+        // What another column has is not one value.
+        let has_value =
+            |column: &String| equal(condition, column).is_some_and(|value| value.word().is_none());
+        unique.any(|columns| matches!(columns.as_slice(), [column] if has_value(column)))
     };
     is_plain
         && selects <= 1

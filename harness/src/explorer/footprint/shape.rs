@@ -112,7 +112,9 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
         Some(name) if shape.named.len() == 1 => catalog.relations[name].key.as_ref(),
         _ => None,
     };
-    shape.order_matters = order_matters(&tokens, key.map(|(column, _)| column.as_str()));
+    let key = key.map(|(column, _)| column.as_str());
+    // What views and functions do in some order is not in the words.
+    shape.order_matters = has_views || shape.fires || order_matters(&tokens, key);
     Ok(Some(shape))
 }
 
