@@ -44,7 +44,8 @@ impl Shapes {
         C: LoadConnection<Backend = Pg>,
     {
         for part in statement.split() {
-            if part.kind() == Kind::Other && !part.is_of_the_session() {
+            let touches_nothing = part.is_of_the_session() && !part.renames();
+            if part.kind() == Kind::Other && !touches_nothing {
                 self.note_unknown();
             }
             if part.kind() != Kind::Query {
@@ -141,7 +142,8 @@ impl Shapes {
         let mut touch = touch(self.catalog.as_ref()?, shape, statement, is_varying);
         for written in &touch.writes {
             let place = Thing::any(&written.of);
-            if self.scanned.contains(&place) {
+            // What is not known may read in that order, too.
+            if self.has_unknown || self.scanned.contains(&place) {
                 touch.bumps.push(Lock {
                     thing: Thing::row("place", &written.of),
                     strength: Strength::Update,

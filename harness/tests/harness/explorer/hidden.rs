@@ -270,6 +270,11 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["UPDATE items SET v = 2 WHERE id = 2", "UPDATE items SET v = 3 WHERE id = 3",
             "INSERT INTO notes VALUES (some_item())"],
     ]),
+    ("rows that are read by what is not known", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT all_items() AS shown"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
