@@ -43,7 +43,8 @@ AND p.proname::pg_catalog.text OPERATOR(pg_catalog.<>) 'nextval' \
 UNION ALL SELECT 'reference', child.name, parent.name, pg_catalog.concat(CASE WHEN \
 pg_catalog.strpos('cnd', k.confdeltype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
 OR pg_catalog.strpos('cnd', k.confupdtype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 THEN 'c' END, \
-CASE WHEN k.condeferrable THEN 'd' END, pg_catalog.chr(31), \
+CASE WHEN k.condeferrable THEN 'd' END, \
+CASE WHEN k.confdeltype::pg_catalog.text OPERATOR(pg_catalog.=) 'd' THEN 's' END, pg_catalog.chr(31), \
 (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31) ORDER BY of.part, of.place) \
 FROM (SELECT 1 AS part, k.conrelid AS relation, place, number \
 FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS own (number, place) \

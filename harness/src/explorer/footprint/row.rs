@@ -1,7 +1,10 @@
 //! The row that a statement is about.
 
-use super::catalog::{Catalog, Relation};
+use std::collections::BTreeSet;
+
+use super::catalog::{Catalog, Reference, Relation};
 use super::condition::{asked, equal};
+use super::order::between;
 use super::print::{RowKey, Strength};
 use super::shape::Shape;
 use super::statement::Statement;
@@ -29,6 +32,9 @@ pub(super) fn row(
     let (column, of_type) = relation.key.as_ref()?;
     let mut related = relation.references.iter().chain(&relation.referenced_by);
     if related.any(|reference| reference.table == *table) {
+        return None;
+    }
+    if tokens.first()?.is("delete") && comes_back(catalog, table, relation) {
         return None;
     }
     let is_plain = relation.kind == "r" && relation.relatives.is_empty();
@@ -99,6 +105,32 @@ pub(super) fn row(
     })
 }
 
+/// Whether what is deleted with a row, or changed, may touch other rows of its table.
+fn comes_back(catalog: &Catalog, table: &str, relation: &Relation) -> bool {
+    let is_own = |reference: &Reference| reference.table == table;
+    let children = relation.referenced_by.iter();
+    let mut left: Vec<(&Reference, bool)> = children.map(|child| (child, true)).collect();
+    let mut seen = BTreeSet::new();
+    while let Some((reference, is_child)) = left.pop() {
+        if !reference.cascades || (!is_child && !seen.insert(&reference.table)) {
+            continue;
+        }
+        let Some(other) = catalog.relations.get(&reference.table) else {
+            return true;
+        };
+        // A child looks for its parent again where it has another one, or is new.
+        let refers = match is_child {
+            true => reference.sets_default,
+            false => other.references.iter().any(is_own),
+        };
+        if refers || other.referenced_by.iter().any(is_own) || !other.relatives.is_empty() {
+            return true;
+        }
+        left.extend(other.referenced_by.iter().map(|child| (child, false)));
+    }
+    false
+}
+
 /// Whether the statement is about one row at most, by a unique index.
 pub(super) fn asks_for_one(catalog: &Catalog, shape: &Shape, tokens: &[Token]) -> bool {
     let mut named = shape.named.iter();
@@ -135,7 +167,14 @@ fn names_once(relation: &Relation, tokens: &[Token]) -> bool {
     };
     let names = tokens[at..].iter().take(4);
     let mut names = names.take_while(|token| !token.is("set") && !token.is("where"));
-    tokens[0].is("insert") || !names.any(|token| matches!(token, Token::Sign('(' | ',')))
+    let is_list = |token: &Token| matches!(token, Token::Sign('(' | ','));
+    // Other lists than tables may have a column of that name, too.
+    let from = between(tokens, "from", &["where"]);
+    let has_lists = match tokens[0].is("update") {
+        true => !from.is_empty(),
+        false => from.iter().any(is_list),
+    };
+    tokens[0].is("insert") || !(has_lists || names.any(is_list))
 }
 
 /// The value of the key in an INSERT of one row into a table that nothing else makes unique.
@@ -160,8 +199,8 @@ fn inserted<'t>(relation: &Relation, column: &str, tokens: &'t [Token]) -> Optio
     let mut found: Vec<&Token> = Vec::new();
     for (number, token) in values[1..].iter().enumerate() {
         match token {
-            Token::Sign('(') => depth += 1,
-            Token::Sign(')') => depth -= 1,
+            Token::Sign('(' | '[') => depth += 1,
+            Token::Sign(')' | ']') => depth -= 1,
             Token::Sign(',') if depth == 1 => at += 1,
             token if at == place && depth > 0 => found.push(token),
             _ => {}

@@ -275,6 +275,25 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["UPDATE items SET v = 2 WHERE id = 2",
             "SELECT all_items() AS shown"],
     ]),
+    ("an array before the key", &[
+        &["INSERT INTO tagged (tags, id) VALUES (ARRAY[7, 8, 9], 5)"],
+        &["INSERT INTO tagged (tags, id) VALUES (ARRAY[1, 2, 3], 5)"],
+    ]),
+    ("a list with a column that is called like the key", &[
+        &["SELECT sum(v)::text AS shown FROM (VALUES (1)) AS g (id), items WHERE g.id = 1"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a parent by default", &[
+        &["BEGIN", "DELETE FROM owners WHERE id = 1", "UPDATE items SET v = 1 WHERE id = 1",
+            "COMMIT"],
+        &["BEGIN", "UPDATE items SET v = 2 WHERE id = 1",
+            "SELECT v::text AS shown FROM owners WHERE id = 2 FOR UPDATE", "COMMIT"],
+    ]),
+    ("a cascade that comes back", &[
+        &["BEGIN", "DELETE FROM hens WHERE id = 1", "COMMIT"],
+        &["BEGIN", "SELECT id::text AS shown FROM hens WHERE id = 2",
+            "SELECT id::text AS shown FROM hens WHERE id = 2 FOR UPDATE", "COMMIT"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
