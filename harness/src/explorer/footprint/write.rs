@@ -118,9 +118,17 @@ fn sets(tokens: &[Token], keys: &BTreeSet<&str>) -> bool {
         );
         is_key && is_set
     };
-    let to = tokens.iter().rposition(|token| token.is("where"));
-    let range = from..to.unwrap_or(tokens.len()).max(from);
-    range.into_iter().any(names_key)
+    // A WHERE in parentheses is not its own.
+    let mut depth = 0;
+    let own = tokens[from..].iter().take_while(|token| {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') => depth -= 1,
+            _ => {}
+        }
+        depth > 0 || !token.is("where")
+    });
+    (from..from + own.count()).any(names_key)
 }
 
 /// Whether a trigger may set a column of a unique index: it names one, or sets a row as a whole.

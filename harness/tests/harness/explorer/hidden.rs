@@ -294,6 +294,18 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["BEGIN", "SELECT id::text AS shown FROM hens WHERE id = 2",
             "SELECT id::text AS shown FROM hens WHERE id = 2 FOR UPDATE", "COMMIT"],
     ]),
+    ("a key that is set only where there is another one", &[
+        &["INSERT INTO items (id, v) VALUES (1, 5) ON CONFLICT (id) WHERE v > 0 DO UPDATE SET id = 9"],
+        &["INSERT INTO items (id, v) VALUES (9, 6)"],
+    ]),
+    ("a key that is set after a query", &[
+        &["BEGIN",
+            "UPDATE owners SET v = (SELECT max(v) FROM items WHERE v > 50), \
+                id = CASE id WHEN 3 THEN 13 ELSE id END",
+            "UPDATE items SET v = 1 WHERE id = 1", "COMMIT"],
+        &["BEGIN", "UPDATE items SET v = 2 WHERE id = 1", "INSERT INTO owned VALUES (2, 3)",
+            "COMMIT"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
