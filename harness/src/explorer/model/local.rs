@@ -297,6 +297,9 @@ impl Foreseen {
         let mut after = self.after;
         after.is_lost |= self.is_several;
         if let Some(transaction) = &mut after.transaction {
+            // A level that could not be set is none.
+            transaction.level =
+                (before.transaction.as_ref()).map_or(transaction.level, |before| before.level);
             add(&mut self.footprint, transaction.let_go());
         } else if let Some(ended) = &before.transaction {
             add(&mut self.footprint, ended.clone().let_go());

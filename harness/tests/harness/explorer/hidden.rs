@@ -306,6 +306,12 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["BEGIN", "UPDATE items SET v = 2 WHERE id = 1", "INSERT INTO owned VALUES (2, 3)",
             "COMMIT"],
     ]),
+    ("a level that can't be set any more", &[
+        &["BEGIN", "SELECT sum(v)::text AS shown FROM items", "SAVEPOINT s",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "ROLLBACK TO s",
+            "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
