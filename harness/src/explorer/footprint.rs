@@ -4,6 +4,7 @@
 mod advisory;
 mod catalog;
 mod condition;
+mod define;
 mod order;
 mod print;
 #[cfg(test)]

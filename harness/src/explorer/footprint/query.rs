@@ -68,7 +68,10 @@ FROM app JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) 
 LEFT JOIN pg_catalog.pg_attrdef AS d ON (d.adrelid OPERATOR(pg_catalog.=) app.oid) \
 AND (d.adnum OPERATOR(pg_catalog.=) a.attnum) WHERE a.attnum OPERATOR(pg_catalog.>) 0 \
 AND (a.atthasdef OR a.attidentity::pg_catalog.text OPERATOR(pg_catalog.<>) '') \
-UNION ALL SELECT 'function', p.proname::pg_catalog.text, l.lanname::pg_catalog.text, p.prosrc \
+UNION ALL SELECT 'function', p.proname::pg_catalog.text, l.lanname::pg_catalog.text, \
+CASE WHEN (p.prosrc OPERATOR(pg_catalog.=) '') OR p.proargdefaults IS NULL THEN p.prosrc \
+ELSE pg_catalog.concat(p.prosrc, pg_catalog.chr(10), ';', \
+pg_catalog.pg_get_expr(p.proargdefaults, 0::pg_catalog.oid)) END \
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n \
 ON n.oid OPERATOR(pg_catalog.=) p.pronamespace JOIN pg_catalog.pg_language AS l \
 ON l.oid OPERATOR(pg_catalog.=) p.prolang \

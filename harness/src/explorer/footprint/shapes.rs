@@ -9,6 +9,7 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
+use super::define::may_define;
 use super::print::{Lock, Strength, Thing, Touch};
 use super::shape::{Shape, shape};
 use super::statement::{Kind, Statement};
@@ -106,6 +107,12 @@ impl Shapes {
         let tokens = tokens(&statement.sql);
         let mut names = tokens.iter().filter_map(Token::word);
         names.any(|name| name == "set_config" || is_own(name))
+    }
+
+    /// Whether a statement of which nothing is known may change what those of others mean.
+    pub(crate) fn may_define(&self, statement: &Statement) -> bool {
+        let catalog = self.catalog.as_ref();
+        catalog.is_some_and(|catalog| may_define(catalog, &statement.sql))
     }
 
     /// Reads the catalogue, once.

@@ -193,7 +193,7 @@ fn body_part(
         let Some(word) = token.word() else {
             continue;
         };
-        if is_opaque(catalog, word) {
+        if is_opaque(catalog, word) || configures(tokens, at) {
             return false;
         }
         if word == "nextval" {
@@ -214,6 +214,13 @@ fn body_part(
         }
     }
     true
+}
+
+/// Whether a SET begins there that is a statement of its own.
+fn configures(tokens: &[Token], at: usize) -> bool {
+    let starts = ["begin", "then", "else", "loop"];
+    let before = at.checked_sub(1).map(|before| &tokens[before]);
+    tokens[at].is("set") && before.is_none_or(|before| starts.iter().any(|word| before.is(word)))
 }
 
 /// A table that a statement of a function's body names: it writes those that its words say it

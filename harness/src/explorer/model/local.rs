@@ -120,6 +120,7 @@ impl Local {
                 (Some(touch), false) => self.query(touch, shapes, waits),
                 (known, _) => {
                     self.is_lost |= known.is_none() && shapes.may_configure(statement);
+                    *is_lost |= known.is_none() && shapes.may_define(statement);
                     self.unknown()
                 }
             },

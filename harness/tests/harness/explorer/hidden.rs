@@ -312,6 +312,19 @@ const PROGRAMS: &[(&str, &[Session])] = &[
             "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
     ]),
+    ("what a function takes by default", &[
+        &["SELECT twice()::text AS shown"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a function that sets where names are looked up", &[
+        &["BEGIN", "SELECT go_there()", "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
+        &["UPDATE other.items SET v = 99 WHERE id = 1"],
+    ]),
+    ("a function that creates a trigger", &[
+        &["SELECT arm()"],
+        &["SELECT count(*)::text AS shown FROM notes"],
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
