@@ -227,8 +227,9 @@ impl Local {
     /// The session ends when its transaction is committed.
     pub(super) fn commit_and_crash(&self, commit: &Statement, shapes: &Shapes) -> Foreseen {
         let mut foreseen = self.foresee(commit, shapes);
-        let left = std::mem::take(&mut foreseen.after).session_held;
-        foreseen.footprint.lets_go.extend(left);
+        let left = std::mem::take(&mut foreseen.after);
+        foreseen.footprint.unknown |= left.was_unknown;
+        foreseen.footprint.lets_go.extend(left.session_locks);
         foreseen
     }
 
@@ -238,8 +239,9 @@ impl Local {
         if let Some(transaction) = &self.transaction {
             add(&mut footprint, transaction.clone().let_go());
         }
-        footprint.unknown |= self.is_lost;
-        footprint.lets_go.extend(self.session_held.iter().cloned());
+        // It may have any lock of a session.
+        footprint.unknown |= self.is_lost || self.was_unknown;
+        footprint.lets_go.extend(self.session_locks.iter().cloned());
         Foreseen {
             footprint,
             waits_for: None,

@@ -327,6 +327,20 @@ const PROGRAMS: &[(&str, &[Session])] = &[
     ]),
 ];
 
+#[rustfmt::skip]
+const CRASHES: &[(&str, &[Session])] = &[
+    ("a lock that was tried, and its session ends", &[
+        &["SELECT pg_try_advisory_lock(1)::text AS shown",
+            "SELECT v::text AS shown FROM items WHERE id = 1"],
+        &["SELECT pg_try_advisory_lock(1)::text AS shown"],
+    ]),
+    ("a lock of some key, and its session ends", &[
+        &["SELECT pg_advisory_lock(id) FROM items WHERE id = 1",
+            "SELECT v::text AS shown FROM items WHERE id = 1"],
+        &["SELECT pg_try_advisory_lock(1)::text AS shown"],
+    ]),
+];
+
 #[derive(QueryableByName)]
 struct Shown {
     #[diesel(sql_type = Text)]
@@ -370,6 +384,12 @@ fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
 #[parallel]
 fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
     assert_same_ends(PROGRAMS, |explorer| explorer);
+}
+
+#[test]
+#[parallel]
+fn sessions_that_end_early_come_to_every_end() {
+    assert_same_ends(CRASHES, |explorer| explorer.crashes());
 }
 
 fn assert_same_ends(
