@@ -2,9 +2,12 @@
 //! orders.
 
 mod advisory;
+mod cascade;
 mod catalog;
 mod condition;
+mod define;
 mod inserted;
+mod keys;
 mod order;
 mod print;
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub(crate) struct Reference {
     pub(crate) table: String,
     /// Whether a change of the parent writes the child.
     pub(crate) cascades: bool,
+    /// Whether a child whose parent goes has another one then.
+    pub(crate) sets_default: bool,
     /// The child's columns.
     pub(crate) columns: Vec<String>,
     /// The parent's columns, in the same order.
@@ -211,6 +213,7 @@ impl Catalog {
         let reference = |table: &str| Reference {
             table: table.to_owned(),
             cascades: flags.contains('c'),
+            sets_default: flags.contains('s'),
             columns: owned(columns),
             parent_columns: owned(parent_columns),
         };

@@ -45,7 +45,8 @@ AND p.proname::pg_catalog.text OPERATOR(pg_catalog.<>) 'nextval' \
 UNION ALL SELECT 'reference', child.name, parent.name, pg_catalog.concat(CASE WHEN \
 pg_catalog.strpos('cnd', k.confdeltype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 \
 OR pg_catalog.strpos('cnd', k.confupdtype::pg_catalog.text) OPERATOR(pg_catalog.>) 0 THEN 'c' END, \
-CASE WHEN k.condeferrable THEN 'd' END, pg_catalog.chr(31), \
+CASE WHEN k.condeferrable THEN 'd' END, \
+CASE WHEN k.confdeltype::pg_catalog.text OPERATOR(pg_catalog.=) 'd' THEN 's' END, pg_catalog.chr(31), \
 (SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, pg_catalog.chr(31) ORDER BY of.part, of.place) \
 FROM (SELECT 1 AS part, k.conrelid AS relation, place, number \
 FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS own (number, place) \
@@ -72,7 +73,10 @@ FROM app JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) 
 LEFT JOIN pg_catalog.pg_attrdef AS d ON (d.adrelid OPERATOR(pg_catalog.=) app.oid) \
 AND (d.adnum OPERATOR(pg_catalog.=) a.attnum) WHERE a.attnum OPERATOR(pg_catalog.>) 0 \
 AND (a.atthasdef OR a.attidentity::pg_catalog.text OPERATOR(pg_catalog.<>) '') \
-UNION ALL SELECT 'function', p.proname::pg_catalog.text, l.lanname::pg_catalog.text, p.prosrc \
+UNION ALL SELECT 'function', p.proname::pg_catalog.text, l.lanname::pg_catalog.text, \
+CASE WHEN (p.prosrc OPERATOR(pg_catalog.=) '') OR p.proargdefaults IS NULL THEN p.prosrc \
+ELSE pg_catalog.concat(p.prosrc, pg_catalog.chr(10), ';', \
+pg_catalog.pg_get_expr(p.proargdefaults, 0::pg_catalog.oid)) END \
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n \
 ON n.oid OPERATOR(pg_catalog.=) p.pronamespace JOIN pg_catalog.pg_language AS l \
 ON l.oid OPERATOR(pg_catalog.=) p.prolang \

@@ -1,14 +1,16 @@
 //! The row that a statement is about.
 
+use super::cascade::comes_back;
 use super::catalog::{Catalog, Reference, Relation};
 use super::condition::{asked, equal};
 use super::inserted::inserted;
+use super::keys::sets_any;
+use super::order::between;
 use super::print::{KeyColumn, RowKey, Strength};
 use super::shape::Shape;
 use super::statement::Statement;
 use super::tokens::Token;
 use super::value::value_of;
-use super::write::sets_any;
 
 pub(super) struct Row {
     pub(super) key: RowKey,
@@ -33,6 +35,10 @@ pub(super) fn row(
     if !is_known || relation.key.is_empty() {
         return None;
     }
+    let first = tokens.first()?;
+    if first.is("delete") && comes_back(catalog, table, relation) {
+        return None;
+    }
     let key = |values: Vec<&Token>| {
         let columns = relation.key.iter().zip(values);
         let columns = columns.map(|((name, of_type), value)| {
@@ -47,7 +53,6 @@ pub(super) fn row(
             columns: columns.collect::<Option<_>>()?,
         })
     };
-    let first = tokens.first()?;
     if first.is("insert") {
         if tokens.iter().any(|token| token.is("set")) && sets_any(tokens, relation) {
             return None;
@@ -131,7 +136,9 @@ pub(super) fn asks_for_one(catalog: &Catalog, shape: &Shape, tokens: &[Token]) -
     let is_asked = |conditions: &[&[Token]]| {
         let is_equal = |column: &String| {
             let mut conditions = conditions.iter();
-            conditions.any(|condition| equal(condition, column).is_some())
+            // What another column has is not one value.
+            let has_value = |value: &Token| value.word().is_none();
+            conditions.any(|condition| equal(condition, column).is_some_and(has_value))
         };
         let mut unique = relation.unique.iter().flatten();
         unique.any(|columns| columns.iter().all(is_equal))
@@ -154,5 +161,12 @@ fn names_once(relation: &Relation, tokens: &[Token]) -> bool {
     };
     let names = tokens[at..].iter().take(4);
     let mut names = names.take_while(|token| !token.is("set") && !token.is("where"));
-    tokens[0].is("insert") || !names.any(|token| matches!(token, Token::Sign('(' | ',')))
+    let is_list = |token: &Token| matches!(token, Token::Sign('(' | ','));
+    // Other lists than tables may have a column of that name, too.
+    let from = between(tokens, "from", &["where"]);
+    let has_lists = match tokens[0].is("update") {
+        true => !from.is_empty(),
+        false => from.iter().any(is_list),
+    };
+    tokens[0].is("insert") || !(has_lists || names.any(is_list))
 }

@@ -97,7 +97,8 @@ pub(crate) fn shape<C: LoadConnection<Backend = Pg>>(
         [(column, _)] => Some(column.as_str()),
         _ => None,
     };
-    shape.order_matters = order_matters(&tokens, key);
+    // What views and functions do in some order is not in the words.
+    shape.order_matters = has_views || shape.fires || order_matters(&tokens, key);
     Ok(Some(shape))
 }
 

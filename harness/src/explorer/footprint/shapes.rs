@@ -9,6 +9,7 @@ use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
+use super::define::may_define;
 use super::print::{Lock, Strength, Thing, Touch};
 use super::server::shape;
 use super::shape::Shape;
@@ -45,7 +46,8 @@ impl Shapes {
         C: LoadConnection<Backend = Pg>,
     {
         for part in statement.split() {
-            if part.kind() == Kind::Other && !part.is_of_the_session() {
+            let touches_nothing = part.is_of_the_session() && !part.renames();
+            if part.kind() == Kind::Other && !touches_nothing {
                 self.note_unknown();
             }
             if part.kind() != Kind::Query {
@@ -108,6 +110,12 @@ impl Shapes {
         names.any(|name| name == "set_config" || is_own(name))
     }
 
+    /// Whether a statement of which nothing is known may change what those of others mean.
+    pub(crate) fn may_define(&self, statement: &Statement) -> bool {
+        let catalog = self.catalog.as_ref();
+        catalog.is_some_and(|catalog| may_define(catalog, &statement.sql))
+    }
+
     /// Reads the catalogue, once.
     pub(crate) fn look<C>(&mut self, conn: &mut C) -> QueryResult<()>
     where
@@ -142,7 +150,8 @@ impl Shapes {
         let mut touch = touch(self.catalog.as_ref()?, shape, statement, is_varying);
         for written in &touch.writes {
             let place = Thing::any(&written.of);
-            if self.scanned.contains(&place) {
+            // What is not known may read in that order, too.
+            if self.has_unknown || self.scanned.contains(&place) {
                 touch.bumps.push(Lock {
                     thing: Thing::row("place", &written.of),
                     strength: Strength::Update,

@@ -66,6 +66,15 @@ impl Statement {
         first.is_some_and(|first| commands.iter().any(|command| first.is(command)))
     }
 
+    /// Whether names may mean something else after it.
+    pub(crate) fn renames(&self) -> bool {
+        let settings = ["search_path", "schema", "role", "authorization"];
+        let tokens = tokens(&self.sql);
+        tokens
+            .iter()
+            .any(|token| settings.iter().any(|setting| token.word() == Some(setting)))
+    }
+
     /// What Diesel or a pool sends of itself, and is no step: unless the session has a transaction
     /// open, of which it may be the first statement, or locks, which it may let go.
     pub(crate) fn is_housekeeping(&self, is_open: bool, has_locks: bool) -> bool {

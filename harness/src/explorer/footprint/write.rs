@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::catalog::{Catalog, Relation, Trigger, is_of_the_server};
+use super::keys::{any_sets_key, sets_key};
 use super::print::Strength;
 use super::shape::{Shape, row_lock};
 use super::tokens::{Token, tokens};
@@ -79,7 +80,7 @@ pub(super) fn write(
             && fired(relation).iter().all(|function| {
                 // What only makes a value for its row is as good as an expression of the statement.
                 shape.fires |= !catalog.computes(function)
-                    || any_sets_key(catalog, &[function.clone()], relation);
+                    || any_sets_key(catalog, std::slice::from_ref(function), relation);
                 body(catalog, function, shape, &mut BTreeSet::new())
             })
     })
@@ -104,75 +105,6 @@ fn referencing(catalog: &Catalog, relation: &Relation, shape: &mut Shape) -> boo
             .locks
             .insert((child.table.clone(), Strength::KeyShare));
         !child.cascades || write(catalog, &child.table, Writing::Anything, shape)
-    })
-}
-
-/// The columns of its unique indexes, if they are all columns.
-fn keys(relation: &Relation) -> Option<BTreeSet<&str>> {
-    let columns: Option<Vec<&Vec<String>>> = relation.unique.iter().map(Option::as_ref).collect();
-    Some(columns?.into_iter().flatten().map(String::as_str).collect())
-}
-
-/// Whether an UPDATE may set a column of a unique index, by name.
-pub(super) fn sets_any(tokens: &[Token], relation: &Relation) -> bool {
-    keys(relation).is_none_or(|keys| sets(tokens, &keys))
-}
-
-/// Whether an UPDATE may set a column to which a foreign key may refer, by name: a unique index with
-/// an expression or a condition has none.
-fn sets_key(tokens: &[Token], relation: &Relation) -> bool {
-    let keys = relation.unique.iter().flatten().flatten();
-    let keys = keys.map(String::as_str).collect();
-    relation.has_generated_key || sets(tokens, &keys)
-}
-
-fn sets(tokens: &[Token], keys: &BTreeSet<&str>) -> bool {
-    let mut sets = (0..tokens.len()).filter(|&at| tokens[at].is("set"));
-    let (Some(from), None) = (sets.next(), sets.next()) else {
-        return true;
-    };
-    let names_key = |at: usize| {
-        let is_key = tokens[at].word().is_some_and(|name| keys.contains(name));
-        let is_set = matches!(
-            tokens.get(at + 1),
-            Some(Token::Sign('=' | ',' | ')' | '[' | '.'))
-        );
-        is_key && is_set
-    };
-    let to = tokens.iter().rposition(|token| token.is("where"));
-    let range = from..to.unwrap_or(tokens.len()).max(from);
-    range.into_iter().any(names_key)
-}
-
-/// Whether one of a table's triggers may set a column of a unique index: its function names one, or
-/// sets a row as a whole.
-fn any_sets_key(catalog: &Catalog, triggers: &[String], relation: &Relation) -> bool {
-    let keys: BTreeSet<&str> = relation
-        .unique
-        .iter()
-        .flatten()
-        .flatten()
-        .map(String::as_str)
-        .collect();
-    let may_set = |body: &str| {
-        let tokens = tokens(body);
-        (0..tokens.len()).any(|at| {
-            let follows = |more: usize| tokens.get(at + more);
-            let sets_row = tokens[at].is("new")
-                && match follows(1) {
-                    Some(Token::Sign('=')) => true,
-                    Some(Token::Sign(':')) => follows(2) == Some(&Token::Sign('=')),
-                    _ => at > 0 && tokens[at - 1].is("into"),
-                };
-            let returns_other = tokens[at].is("return")
-                && !follows(1).is_some_and(|row| row.is("new") || row.is("null") || row.is("old"));
-            let names_key = tokens[at].word().is_some_and(|name| keys.contains(name));
-            sets_row || returns_other || names_key
-        })
-    };
-    triggers.iter().any(|name| {
-        let functions = catalog.functions.get(name);
-        functions.is_none_or(|known| known.iter().any(|function| may_set(&function.body)))
     })
 }
 
@@ -213,7 +145,7 @@ fn body_part(
         let Some(word) = token.word() else {
             continue;
         };
-        if is_opaque(catalog, word) {
+        if is_opaque(catalog, word) || configures(tokens, at) {
             return false;
         }
         if word == "nextval" {
@@ -234,6 +166,13 @@ fn body_part(
         }
     }
     true
+}
+
+/// Whether a SET begins there that is a statement of its own.
+fn configures(tokens: &[Token], at: usize) -> bool {
+    let starts = ["begin", "then", "else", "loop"];
+    let before = at.checked_sub(1).map(|before| &tokens[before]);
+    tokens[at].is("set") && before.is_none_or(|before| starts.iter().any(|word| before.is(word)))
 }
 
 /// A table that a statement of a function's body names: it writes those that its words say it

@@ -122,6 +122,7 @@ impl Local {
                 (Some(touch), false) => self.query(touch, shapes, waits),
                 (known, _) => {
                     self.is_lost |= known.is_none() && shapes.may_configure(statement);
+                    *is_lost |= known.is_none() && shapes.may_define(statement);
                     self.unknown()
                 }
             },
@@ -235,8 +236,9 @@ impl Local {
     /// The session ends when its transaction is committed.
     pub(super) fn commit_and_crash(&self, commit: &Statement, shapes: &Shapes) -> Foreseen {
         let mut foreseen = self.foresee(commit, shapes);
-        let left = std::mem::take(&mut foreseen.after).session_held;
-        foreseen.footprint.lets_go.extend(left);
+        let left = std::mem::take(&mut foreseen.after);
+        foreseen.footprint.unknown |= left.was_unknown;
+        foreseen.footprint.lets_go.extend(left.session_locks);
         foreseen
     }
 
@@ -246,8 +248,9 @@ impl Local {
         if let Some(transaction) = &self.transaction {
             add(&mut footprint, transaction.clone().let_go());
         }
-        footprint.unknown |= self.is_lost;
-        footprint.lets_go.extend(self.session_held.iter().cloned());
+        // It may have any lock of a session.
+        footprint.unknown |= self.is_lost || self.was_unknown;
+        footprint.lets_go.extend(self.session_locks.iter().cloned());
         Foreseen {
             footprint,
             waits_for: None,
@@ -306,6 +309,9 @@ impl Foreseen {
         let mut after = self.after;
         after.is_lost |= self.is_several;
         if let Some(transaction) = &mut after.transaction {
+            // A level that could not be set is none.
+            transaction.level =
+                (before.transaction.as_ref()).map_or(transaction.level, |before| before.level);
             add(&mut self.footprint, transaction.let_go());
         } else if let Some(ended) = &before.transaction {
             add(&mut self.footprint, ended.clone().let_go());

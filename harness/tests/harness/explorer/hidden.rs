@@ -40,18 +40,46 @@ const SCHEMA: &str = "
     CREATE TRIGGER notes AFTER INSERT ON days_1 FOR EACH ROW EXECUTE FUNCTION noted();
     CREATE TABLE left_side (id int);
     CREATE TABLE right_side (id int);
-    CREATE TABLE both_sides () INHERITS (left_side, right_side);";
+    CREATE TABLE both_sides () INHERITS (left_side, right_side);
+    CREATE TABLE copies (number int GENERATED ALWAYS AS IDENTITY, id int, v int);
+    CREATE VIEW some_items AS SELECT id FROM items LIMIT 2;
+    CREATE FUNCTION some_item() RETURNS text LANGUAGE sql AS 'SELECT id::text FROM items LIMIT 1';
+    CREATE FUNCTION all_items() RETURNS text LANGUAGE plpgsql AS $$ DECLARE found text;
+        BEGIN EXECUTE 'SELECT string_agg(id::text, $1) FROM items' INTO found USING ' ';
+        RETURN found; END $$;
+    CREATE TABLE tagged (id int PRIMARY KEY, tags int[]);
+    CREATE TABLE owners (id int PRIMARY KEY, v int);
+    CREATE TABLE owned (id int PRIMARY KEY,
+        owner int DEFAULT 2 REFERENCES owners ON DELETE SET DEFAULT);
+    CREATE TABLE hens (id int PRIMARY KEY, egg int);
+    CREATE TABLE eggs (id int PRIMARY KEY, hen int REFERENCES hens ON DELETE CASCADE);
+    ALTER TABLE hens ADD FOREIGN KEY (egg) REFERENCES eggs ON DELETE CASCADE;
+    CREATE FUNCTION twice(value bigint DEFAULT worth()) RETURNS bigint LANGUAGE sql AS
+        'SELECT value * 2';
+    CREATE SCHEMA other CREATE TABLE items (id int PRIMARY KEY, v int);
+    CREATE FUNCTION go_there() RETURNS void LANGUAGE plpgsql AS
+        'BEGIN SET LOCAL search_path = other; END';
+    CREATE FUNCTION mention() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO notes VALUES ('x'); RETURN new; END $$;
+    CREATE FUNCTION arm() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        EXECUTE 'CREATE TRIGGER mentions AFTER UPDATE ON items FOR EACH ROW
+            EXECUTE FUNCTION mention()'; END $$;";
 
 const FILL: &str = "
     TRUNCATE items;
     DELETE FROM parts; DELETE FROM notes; DELETE FROM bills; DELETE FROM votes; DELETE FROM late;
     DELETE FROM users; DELETE FROM marked; DELETE FROM days; DELETE FROM left_side;
-    DELETE FROM right_side;
+    DELETE FROM right_side; DELETE FROM owned; DELETE FROM owners; DELETE FROM tagged;
+    DROP TRIGGER IF EXISTS mentions ON items;
+    TRUNCATE copies RESTART IDENTITY; TRUNCATE hens, eggs, other.items;
     SELECT setval('numbers', 1, false);
     INSERT INTO items VALUES (1, 10), (2, 20), (3, 30);
     INSERT INTO parts VALUES (1, 5);
     INSERT INTO users (id, mail, tags) VALUES (1, 'a', '{1}'), (2, 'b', '{2}');
-    INSERT INTO marked VALUES (1, 1)";
+    INSERT INTO marked VALUES (1, 1);
+    INSERT INTO owners VALUES (1, 1), (2, 2), (3, 3); INSERT INTO owned VALUES (1, 1);
+    INSERT INTO hens VALUES (1); INSERT INTO eggs VALUES (1, 1); INSERT INTO hens VALUES (2, 1);
+    INSERT INTO other.items VALUES (1, 100)";
 
 type Session = &'static [&'static str];
 
@@ -187,6 +215,130 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["SELECT table_to_xml('items', true, false, '')::text AS shown"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
     ]),
+    ("columns in parentheses, where they lie", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT (id || ':' || v) AS shown FROM items"],
+    ]),
+    ("an array of them", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT (array_agg(id))::text AS shown FROM items"],
+    ]),
+    ("a text of them, behind an aggregate", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT coalesce(min(v)::text || string_agg(id::text, ''), '') AS shown FROM items"],
+    ]),
+    ("a key that equals a column", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT id::text AS shown FROM items WHERE id = v"],
+    ]),
+    ("rows sorted by what is made of their key", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT id::text AS shown FROM items ORDER BY (id = 3) DESC"],
+    ]),
+    ("rows sorted by what is called like their key", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT v > 0 AS id, id::text AS shown FROM items ORDER BY id"],
+    ]),
+    ("rows sorted by the key of one of them", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT (a.id || ',' || b.id) AS shown FROM items a, items b ORDER BY a.id"],
+    ]),
+    ("numbers of rows", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT id || ':' || row_number() OVER (ORDER BY v > 1000) AS shown FROM items ORDER BY id"],
+    ]),
+    ("a table that is copied", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "INSERT INTO copies (id, v) TABLE items"],
+    ]),
+    ("a view of some rows", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT sum(id)::text AS shown FROM some_items"],
+    ]),
+    ("a function that reads some row", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2", "UPDATE items SET v = 3 WHERE id = 3",
+            "INSERT INTO notes VALUES (some_item())"],
+    ]),
+    ("rows that are read by what is not known", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT all_items() AS shown"],
+    ]),
+    ("an array before the key", &[
+        &["INSERT INTO tagged (tags, id) VALUES (ARRAY[7, 8, 9], 5)"],
+        &["INSERT INTO tagged (tags, id) VALUES (ARRAY[1, 2, 3], 5)"],
+    ]),
+    ("a list with a column that is called like the key", &[
+        &["SELECT sum(v)::text AS shown FROM (VALUES (1)) AS g (id), items WHERE g.id = 1"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a parent by default", &[
+        &["BEGIN", "DELETE FROM owners WHERE id = 1", "UPDATE items SET v = 1 WHERE id = 1",
+            "COMMIT"],
+        &["BEGIN", "UPDATE items SET v = 2 WHERE id = 1",
+            "SELECT v::text AS shown FROM owners WHERE id = 2 FOR UPDATE", "COMMIT"],
+    ]),
+    ("a cascade that comes back", &[
+        &["BEGIN", "DELETE FROM hens WHERE id = 1", "COMMIT"],
+        &["BEGIN", "SELECT id::text AS shown FROM hens WHERE id = 2",
+            "SELECT id::text AS shown FROM hens WHERE id = 2 FOR UPDATE", "COMMIT"],
+    ]),
+    ("a key that is set only where there is another one", &[
+        &["INSERT INTO items (id, v) VALUES (1, 5) ON CONFLICT (id) WHERE v > 0 DO UPDATE SET id = 9"],
+        &["INSERT INTO items (id, v) VALUES (9, 6)"],
+    ]),
+    ("a key that is set after a query", &[
+        &["BEGIN",
+            "UPDATE owners SET v = (SELECT max(v) FROM items WHERE v > 50), \
+                id = CASE id WHEN 3 THEN 13 ELSE id END",
+            "UPDATE items SET v = 1 WHERE id = 1", "COMMIT"],
+        &["BEGIN", "UPDATE items SET v = 2 WHERE id = 1", "INSERT INTO owned VALUES (2, 3)",
+            "COMMIT"],
+    ]),
+    ("a level that can't be set any more", &[
+        &["BEGIN", "SELECT sum(v)::text AS shown FROM items", "SAVEPOINT s",
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "ROLLBACK TO s",
+            "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("what a function takes by default", &[
+        &["SELECT twice()::text AS shown"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a function that sets where names are looked up", &[
+        &["BEGIN", "SELECT go_there()", "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
+        &["UPDATE other.items SET v = 99 WHERE id = 1"],
+    ]),
+    ("a function that creates a trigger", &[
+        &["SELECT arm()"],
+        &["SELECT count(*)::text AS shown FROM notes"],
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+    ]),
+];
+
+#[rustfmt::skip]
+const CRASHES: &[(&str, &[Session])] = &[
+    ("a lock that was tried, and its session ends", &[
+        &["SELECT pg_try_advisory_lock(1)::text AS shown",
+            "SELECT v::text AS shown FROM items WHERE id = 1"],
+        &["SELECT pg_try_advisory_lock(1)::text AS shown"],
+    ]),
+    ("a lock of some key, and its session ends", &[
+        &["SELECT pg_advisory_lock(id) FROM items WHERE id = 1",
+            "SELECT v::text AS shown FROM items WHERE id = 1"],
+        &["SELECT pg_try_advisory_lock(1)::text AS shown"],
+    ]),
 ];
 
 #[derive(QueryableByName)]
@@ -195,10 +347,11 @@ struct Shown {
     shown: String,
 }
 
-/// Carries out the statements, up to the first that fails in a transaction.
+/// Carries out the statements, up to the first that fails and is not taken back by a savepoint.
 fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
     let mut log = Vec::new();
-    for sql in session {
+    let mut statements = session.iter().peekable();
+    while let Some(sql) = statements.next() {
         let done = if sql.contains(';') {
             conn.batch_execute(sql).map(|()| String::new())
         } else if sql.contains("shown") {
@@ -216,8 +369,11 @@ fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
                 // Whose process it was is not the same twice.
                 let error = error.to_string();
                 log.push(error.split(" of ").next().unwrap_or_default().to_owned());
-                let _ = conn.batch_execute("ROLLBACK");
-                return Err(log.join("; "));
+                while statements.next_if(|sql| **sql != "ROLLBACK TO s").is_some() {}
+                if statements.peek().is_none() {
+                    let _ = conn.batch_execute("ROLLBACK");
+                    return Err(log.join("; "));
+                }
             }
         }
     }
@@ -227,17 +383,30 @@ fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
 #[test]
 #[parallel]
 fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
+    assert_same_ends(PROGRAMS, |explorer| explorer);
+}
+
+#[test]
+#[parallel]
+fn sessions_that_end_early_come_to_every_end() {
+    assert_same_ends(CRASHES, |explorer| explorer.crashes());
+}
+
+fn assert_same_ends(
+    programs: &[(&str, &[Session])],
+    also: for<'e> fn(Explorer<'e, PgConnection>) -> Explorer<'e, PgConnection>,
+) {
     let database = TestDatabase::new().unwrap();
     let conn = &mut PgConnection::establish(database.url()).unwrap();
     conn.batch_execute(SCHEMA).unwrap();
     let mut lost = Vec::new();
-    for (what, sessions) in PROGRAMS {
+    for (what, sessions) in programs {
         let explorer = || {
             let explorer = Explorer::new(|| PgConnection::establish(database.url()))
                 .setup(|conn| Ok(conn.batch_execute(FILL)?))
                 .allow_results(|_| true);
             let named = ["ada", "bob", "eve"].into_iter().zip(*sessions);
-            named.fold(explorer, |explorer, (name, session)| {
+            named.fold(also(explorer), |explorer, (name, session)| {
                 explorer.code(name, move |conn| run(conn, session))
             })
         };
