@@ -323,6 +323,12 @@ const PROGRAMS: &[(&str, &[Session])] = &[
             "COMMIT"],
         &["SELECT pg_try_advisory_xact_lock(0)::text AS shown"],
     ]),
+    ("a row that fails an update, which does not wait for it then", &[
+        &["BEGIN", "UPDATE items SET v = 15 WHERE id = 1",
+            "SELECT nextval('numbers')::text AS shown", "COMMIT"],
+        &["SELECT nextval('numbers')::text AS shown",
+            "UPDATE items SET v = 10 / (v - 10) WHERE id = 1"],
+    ]),
     ("what a function takes by default", &[
         &["SELECT twice()::text AS shown"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
