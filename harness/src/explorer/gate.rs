@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel_locks::{Condition, condition};
 
 use self::connections::Connections;
@@ -133,6 +133,20 @@ impl Gate {
         let inner = self.inner();
         let error = inner.error.as_ref();
         error.and_then(|error| condition(error)) == Some(Condition::Deadlock)
+    }
+
+    /// Whether the step that has ended has failed by what it makes of its row, and not by what others
+    /// do: foreign keys are looked at when it has the row.
+    pub(super) fn fails_itself(&self) -> bool {
+        let inner = self.inner();
+        let is_own = |error: &DieselError| {
+            let is_later = matches!(
+                error,
+                DieselError::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, _)
+            );
+            !is_later && condition(error).is_none()
+        };
+        inner.error.as_ref().is_some_and(is_own)
     }
 
     /// The last error that the server sent in the step that has ended.

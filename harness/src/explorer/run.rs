@@ -262,6 +262,10 @@ where
                 thread::sleep(LOOKED);
             }
         } else {
+            let own = next.statement.as_ref().filter(|_| gate.fails_itself());
+            if let (Some(statement), Some(_)) = (own, coming.waits_for()) {
+                lock(self.knowledge).shapes.note_failing(statement);
+            }
             effect.fails = self.ended(session);
             effect.closes = self.workers[session].gate.take_closed();
             after.push(session);

@@ -85,7 +85,9 @@ fn key(statement: &Statement, tokens: &[Token]) -> Option<String> {
             Token::Text(text) => text.parse::<i64>().ok()?.to_string(),
             value => value_of(value, "bigint", statement)?,
         };
-        Some(format!("{sign}{text}"))
+        // In one form for each number.
+        let number: i64 = format!("{sign}{text}").parse().ok()?;
+        Some(number.to_string())
     };
     let parts = arguments.split(|token| *token == Token::Sign(','));
     let values: Option<Vec<String>> = parts.map(value).collect();

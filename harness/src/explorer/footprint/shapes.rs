@@ -28,6 +28,9 @@ pub(crate) struct Shapes {
     /// The words of statements whose values are other ones in each run, such as numbers of
     /// sequences: which rows they are about is not known beforehand.
     varying: HashSet<String>,
+    /// The words of statements that can fail by what is in their row, and do so before they wait for
+    /// it.
+    failing: HashSet<String>,
     /// The tables that are read in the order in which their rows lie: where a row goes depends on
     /// what was written before it.
     scanned: BTreeSet<Thing>,
@@ -79,6 +82,11 @@ impl Shapes {
             }
             None => self.note_unknown(),
         }
+    }
+
+    /// The statement has failed by itself: to wait for who has its row is not to come later.
+    pub(crate) fn note_failing(&mut self, statement: &Statement) {
+        self.revision += usize::from(self.failing.insert(statement.words()));
     }
 
     /// There is something of which nothing is known.
@@ -148,6 +156,9 @@ impl Shapes {
         let shape = self.shapes.get(&statement.sql)?.as_ref()?;
         let is_varying = !self.varying.is_empty() && self.varying.contains(&statement.words());
         let mut touch = touch(self.catalog.as_ref()?, shape, statement, is_varying);
+        if !self.failing.is_empty() && self.failing.contains(&statement.words()) {
+            (touch.waits_for, touch.row) = (None, None);
+        }
         for written in &touch.writes {
             let place = Thing::any(&written.of);
             // What is not known may read in that order, too.

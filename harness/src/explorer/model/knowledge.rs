@@ -55,8 +55,11 @@ impl Knowledge {
         }
         for taken in taken {
             let coming = state.coming(taken.session, &taken.next, &self.shapes);
-            self.note_effect(coming.number, &taken.effect);
-            state.take(&coming, &taken.effect);
+            // It may be known by now that a wait is not as good as coming later.
+            let mut effect = taken.effect.clone();
+            effect.holds &= coming.waits_for().is_some();
+            self.note_effect(coming.number, &effect);
+            state.take(&coming, &effect);
             for (session, next) in &taken.after {
                 self.note_next(state.key(*session), next);
             }

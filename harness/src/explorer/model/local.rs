@@ -91,9 +91,12 @@ impl Local {
     ) -> Footprint {
         match statement.kind() {
             Kind::Begin(level) => {
-                let level = level.unwrap_or(shapes.default_level());
-                self.transaction
-                    .get_or_insert_with(|| Transaction::new(level));
+                let begun = level.unwrap_or(shapes.default_level());
+                let transaction = self
+                    .transaction
+                    .get_or_insert_with(|| Transaction::new(begun));
+                // What is open already has the level from now on, too.
+                transaction.level = level.unwrap_or(transaction.level);
                 Footprint::default()
             }
             Kind::SetLevel(level) => {

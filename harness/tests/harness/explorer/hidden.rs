@@ -312,6 +312,23 @@ const PROGRAMS: &[(&str, &[Session])] = &[
             "SELECT sum(v)::text AS shown FROM items", "COMMIT"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
     ]),
+    ("a level that is set where a transaction is open", &[
+        &["BEGIN", "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            "SELECT count(*)::text AS shown FROM notes",
+            "UPDATE items SET v = v + 1 WHERE id = 2", "COMMIT"],
+        &["UPDATE items SET v = 99 WHERE id = 2"],
+    ]),
+    ("a key with a sign", &[
+        &["BEGIN", "SELECT pg_advisory_xact_lock(-0)", "UPDATE items SET v = 1 WHERE id = 1",
+            "COMMIT"],
+        &["SELECT pg_try_advisory_xact_lock(0)::text AS shown"],
+    ]),
+    ("a row that fails an update, which does not wait for it then", &[
+        &["BEGIN", "UPDATE items SET v = 15 WHERE id = 1",
+            "SELECT nextval('numbers')::text AS shown", "COMMIT"],
+        &["SELECT nextval('numbers')::text AS shown",
+            "UPDATE items SET v = 10 / (v - 10) WHERE id = 1"],
+    ]),
     ("what a function takes by default", &[
         &["SELECT twice()::text AS shown"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
