@@ -2,12 +2,10 @@
 //! a trigger calls, who waits meanwhile. Each program comes to the same ends with every order and
 //! with those that the Explorer holds for different.
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use diesel_locks_harness::{Explorer, TestDatabase};
 use serial_test::parallel;
+
+use super::same_ends::{Session, lost_ends};
+use super::tables::with_tables;
 
 const SCHEMA: &str = "
     CREATE TABLE items (id int PRIMARY KEY, v int NOT NULL);
@@ -52,8 +50,6 @@ const FILL: &str = "
     INSERT INTO parts VALUES (1, 5);
     INSERT INTO users (id, mail, tags) VALUES (1, 'a', '{1}'), (2, 'b', '{2}');
     INSERT INTO marked VALUES (1, 1)";
-
-type Session = &'static [&'static str];
 
 #[rustfmt::skip]
 const PROGRAMS: &[(&str, &[Session])] = &[
@@ -189,70 +185,13 @@ const PROGRAMS: &[(&str, &[Session])] = &[
     ]),
 ];
 
-#[derive(QueryableByName)]
-struct Shown {
-    #[diesel(sql_type = Text)]
-    shown: String,
-}
-
-/// Carries out the statements, up to the first that fails in a transaction.
-fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
-    let mut log = Vec::new();
-    for sql in session {
-        let done = if sql.contains(';') {
-            conn.batch_execute(sql).map(|()| String::new())
-        } else if sql.contains("shown") {
-            let rows: QueryResult<Vec<Shown>> = sql_query(*sql).load(conn);
-            rows.map(|rows| {
-                let shown: Vec<String> = rows.into_iter().map(|row| row.shown).collect();
-                shown.join(" ")
-            })
-        } else {
-            sql_query(*sql).execute(conn).map(|rows| rows.to_string())
-        };
-        match done {
-            Ok(shown) => log.push(shown),
-            Err(error) => {
-                // Whose process it was is not the same twice.
-                let error = error.to_string();
-                log.push(error.split(" of ").next().unwrap_or_default().to_owned());
-                let _ = conn.batch_execute("ROLLBACK");
-                return Err(log.join("; "));
-            }
-        }
-    }
-    Ok(log.join("; "))
-}
-
 #[test]
 #[parallel]
 fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    let mut lost = Vec::new();
-    for (what, sessions) in PROGRAMS {
-        let explorer = || {
-            let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-                .setup(|conn| Ok(conn.batch_execute(FILL)?))
-                .allow_results(|_| true);
-            let named = ["ada", "bob", "eve"].into_iter().zip(*sessions);
-            named.fold(explorer, |explorer, (name, session)| {
-                explorer.code(name, move |conn| run(conn, session))
-            })
-        };
-        let all = explorer().exhaustive().explore().unwrap();
-        let reduced = explorer().explore().unwrap();
-        println!(
-            "{what}: {} of {} orders, {} ends",
-            reduced.schedules(),
-            all.schedules(),
-            all.outcomes().len()
-        );
-        assert!(all.is_complete() && reduced.is_complete(), "{what}");
-        if all.outcomes() != reduced.outcomes() {
-            lost.push((what, all.outcomes().to_vec(), reduced.outcomes().to_vec()));
-        }
-    }
+    let database = with_tables(SCHEMA);
+    let lost = |(what, sessions): &(&'static str, &[Session])| {
+        Some((*what, lost_ends(&database, FILL, what, sessions)?))
+    };
+    let lost: Vec<_> = PROGRAMS.iter().filter_map(lost).collect();
     assert!(lost.is_empty(), "{lost:#?}");
 }
