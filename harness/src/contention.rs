@@ -1,20 +1,17 @@
 mod error;
 mod hold;
+mod meeting;
 mod outcome;
 mod standings;
 
 use std::error::Error;
-use std::panic;
-use std::thread;
-use std::time::{Duration, Instant};
-
-use crossbeam::channel;
+use std::time::Duration;
 
 use crate::connection::{HarnessConnection, backend_pid};
 pub use error::ContentionError;
 pub use hold::Hold;
+use meeting::{Attempted, meet};
 pub use outcome::Outcome;
-use standings::Standings;
 
 /// The time after which a test is taken for broken.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -167,68 +164,18 @@ impl<F> Contention<F> {
         A: Fn(&mut C, &Hold) -> Result<(), E> + Sync,
         E: Send,
     {
-        let (event_sender, events) = channel::unbounded();
-        let (begin_sender, begin) = channel::bounded(self.contenders);
-        // Contenders hold until the sender of this channel, which sends nothing, is dropped.
-        let (let_go_sender, let_go) = channel::bounded::<()>(0);
-        let mut standings = Standings::new(self.contenders, events, || {
-            (self.connect)().map_err(|error| ContentionError::Observe(error.into()))
-        });
         let connect = |contender| {
             let failed = |source| ContentionError::Connect { contender, source };
             let mut conn = (self.connect)().map_err(|error| failed(error.into()))?;
             let pid = backend_pid(&mut conn).map_err(|error| failed(error.into()))?;
             Ok((conn, pid))
         };
-        // None if it was not to begin, because another one could not connect.
-        let contend = |contender, hold: Hold| -> Result<Option<Result<(), E>>, ContentionError> {
+        let contend = |contender, hold: Hold| -> Attempted<E> {
             let (mut conn, pid) = connect(contender)?;
             Ok(hold.ready(pid).then(|| attempt(&mut conn, &hold)))
         };
-        let contend = &contend;
-
-        let (settled, ended) = thread::scope(|scope| {
-            // Whatever happens here, nobody waits for these for ever.
-            let (begin_sender, let_go_sender) = (begin_sender, let_go_sender);
-            let mut threads = Vec::new();
-            for contender in 0..self.contenders {
-                let hold = Hold::new(
-                    contender,
-                    event_sender.clone(),
-                    begin.clone(),
-                    let_go.clone(),
-                );
-                let thread = thread::Builder::new()
-                    .name(format!("contender {contender}"))
-                    .spawn_scoped(scope, move || contend(contender, hold))
-                    .map_err(ContentionError::Thread)?;
-                threads.push(thread);
-            }
-            if standings.all_ready() {
-                for _ in 0..self.contenders {
-                    // One that has panicked meanwhile need not begin.
-                    let _ = begin_sender.send(());
-                }
-            }
-            drop(begin_sender);
-            // None is a time that no clock reaches.
-            let deadline = Instant::now().checked_add(self.timeout);
-            let settled = standings.until_settled(deadline);
-            drop(let_go_sender);
-            standings.until_ended(deadline);
-            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-            Ok((settled, ended))
-        })?;
-        let mut results = Vec::new();
-        for ended in ended {
-            results.push(ended.unwrap_or_else(|payload| panic::resume_unwind(payload)));
-        }
-        let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut outcome = Outcome::new();
-        for (standing, result) in settled?.into_iter().zip(results.into_iter().flatten()) {
-            outcome.add(standing, result);
-        }
-        Ok(outcome)
+        let observe = || (self.connect)().map_err(|error| ContentionError::Observe(error.into()));
+        meet(self.contenders, self.timeout, observe, contend)
     }
 }
 

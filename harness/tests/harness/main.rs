@@ -25,7 +25,9 @@ mod explorer {
     mod pairs;
     mod random;
     mod report;
+    mod same_ends;
     mod schedules;
+    mod tables;
     mod threads;
 }
 mod isolation;

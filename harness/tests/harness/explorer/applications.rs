@@ -1,11 +1,12 @@
 //! Pieces of applications, half of them wrong in a way that is well known.
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_locks::{LockError, Retry, prelude::*};
 use diesel_locks_harness::{Exploration, Explorer, Problem, TestDatabase};
 use serial_test::parallel;
+
+use super::tables::{filled, with_tables};
 
 diesel::table! { seats (id) { id -> Integer, holder -> Nullable<Text>, } }
 diesel::table! { coupons (code) { code -> Text, used -> Bool, } }
@@ -39,24 +40,15 @@ const FILL: &str = "
     INSERT INTO purses VALUES (1, 100), (2, 100);
     INSERT INTO totals VALUES (1, 200);";
 
-fn bank() -> TestDatabase {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    database
-}
-
 fn explorer(database: &TestDatabase) -> Explorer<'_, PgConnection> {
-    Explorer::new(|| PgConnection::establish(database.url()))
-        .setup(|conn| Ok(conn.batch_execute(FILL)?))
-        .serializable()
+    filled(database, FILL).serializable()
 }
 
 /// Two sessions that do the same.
 fn explore<T: std::fmt::Debug, E: std::fmt::Debug>(
     work: impl Fn(&mut PgConnection, &'static str) -> Result<T, E> + Send + Sync + Copy,
 ) -> Exploration {
-    let database = bank();
+    let database = with_tables(SCHEMA);
     let explorer = explorer(&database)
         .code("ada", move |conn| work(conn, "Ada"))
         .code("bob", move |conn| work(conn, "Bob"));
@@ -370,7 +362,7 @@ fn a_cached_total_goes_stale_unless_it_is_changed_by_difference() {
 #[test]
 #[parallel]
 fn two_transactions_where_one_was_needed_show_what_is_between_them() {
-    let database = bank();
+    let database = with_tables(SCHEMA);
     let pay = |conn: &mut PgConnection, whole: bool| {
         let half = |conn: &mut PgConnection, id: i32, change: i64| {
             let purse = diesel::update(purses::table.find(id));

@@ -5,8 +5,9 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Integer;
-use diesel_locks_harness::{Explorer, TestDatabase};
 use serial_test::parallel;
+
+use super::tables::{filled, with_tables};
 
 const LEVELS: [&str; 3] = ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"];
 
@@ -44,15 +45,11 @@ fn run(conn: &mut PgConnection, level: &str, work: Work) -> QueryResult<Vec<i32>
 
 /// At which levels an end is found that has all of these words.
 fn found(works: &[Work], words: &[&[&str]]) -> [bool; 3] {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute("CREATE TABLE test (id integer PRIMARY KEY, value integer NOT NULL)")
-        .unwrap();
+    let database =
+        with_tables("CREATE TABLE test (id integer PRIMARY KEY, value integer NOT NULL)");
     LEVELS.map(|level| {
         let fill = "DELETE FROM test; INSERT INTO test VALUES (1, 10), (2, 20)";
-        let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-            .setup(move |conn| Ok(conn.batch_execute(fill)?))
-            .allow_results(|_| true);
+        let explorer = filled(&database, fill).allow_results(|_| true);
         let named = works.iter().zip(["one", "two", "three"]);
         let explorer = named.fold(explorer, |explorer, (work, name)| {
             explorer.code(name, move |conn| run(conn, level, work))
@@ -143,16 +140,11 @@ fn an_observed_transaction_does_not_vanish() {
 #[test]
 #[parallel]
 fn a_predicate_read_twice_changes_below_repeatable_read() {
-    let thirty = "SELECT value FROM test WHERE value = 30";
+    const THIRTY: &str = "SELECT value FROM test WHERE value = 30";
     let works: [Work; 2] = [
-        &[
-            "SELECT value FROM test WHERE value = 30",
-            "SELECT value FROM test WHERE value = 30",
-            "COMMIT",
-        ],
+        &[THIRTY, THIRTY, "COMMIT"],
         &["INSERT INTO test VALUES (3, 30)", "COMMIT"],
     ];
-    assert_eq!(works[0][0], thirty);
     assert_eq!(
         found(&works, &[&["one: Ok([0, 30])"]]),
         BELOW_REPEATABLE_READ

@@ -2,12 +2,10 @@
 //! a trigger calls, who waits meanwhile. Each program comes to the same ends with every order and
 //! with those that the Explorer holds for different.
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use diesel_locks_harness::{Explorer, TestDatabase};
 use serial_test::parallel;
+
+use super::same_ends::{Also, Session, lost_ends};
+use super::tables::with_tables;
 
 const SCHEMA: &str = "
     CREATE TABLE items (id int PRIMARY KEY, v int NOT NULL);
@@ -80,8 +78,6 @@ const FILL: &str = "
     INSERT INTO owners VALUES (1, 1), (2, 2), (3, 3); INSERT INTO owned VALUES (1, 1);
     INSERT INTO hens VALUES (1); INSERT INTO eggs VALUES (1, 1); INSERT INTO hens VALUES (2, 1);
     INSERT INTO other.items VALUES (1, 100)";
-
-type Session = &'static [&'static str];
 
 #[rustfmt::skip]
 const PROGRAMS: &[(&str, &[Session])] = &[
@@ -358,45 +354,6 @@ const CRASHES: &[(&str, &[Session])] = &[
     ]),
 ];
 
-#[derive(QueryableByName)]
-struct Shown {
-    #[diesel(sql_type = Text)]
-    shown: String,
-}
-
-/// Carries out the statements, up to the first that fails and is not taken back by a savepoint.
-fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
-    let mut log = Vec::new();
-    let mut statements = session.iter().peekable();
-    while let Some(sql) = statements.next() {
-        let done = if sql.contains(';') {
-            conn.batch_execute(sql).map(|()| String::new())
-        } else if sql.contains("shown") {
-            let rows: QueryResult<Vec<Shown>> = sql_query(*sql).load(conn);
-            rows.map(|rows| {
-                let shown: Vec<String> = rows.into_iter().map(|row| row.shown).collect();
-                shown.join(" ")
-            })
-        } else {
-            sql_query(*sql).execute(conn).map(|rows| rows.to_string())
-        };
-        match done {
-            Ok(shown) => log.push(shown),
-            Err(error) => {
-                // Whose process it was is not the same twice.
-                let error = error.to_string();
-                log.push(error.split(" of ").next().unwrap_or_default().to_owned());
-                while statements.next_if(|sql| **sql != "ROLLBACK TO s").is_some() {}
-                if statements.peek().is_none() {
-                    let _ = conn.batch_execute("ROLLBACK");
-                    return Err(log.join("; "));
-                }
-            }
-        }
-    }
-    Ok(log.join("; "))
-}
-
 #[test]
 #[parallel]
 fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
@@ -409,36 +366,11 @@ fn sessions_that_end_early_come_to_every_end() {
     assert_same_ends(CRASHES, |explorer| explorer.crashes());
 }
 
-fn assert_same_ends(
-    programs: &[(&str, &[Session])],
-    also: for<'e> fn(Explorer<'e, PgConnection>) -> Explorer<'e, PgConnection>,
-) {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    let mut lost = Vec::new();
-    for (what, sessions) in programs {
-        let explorer = || {
-            let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-                .setup(|conn| Ok(conn.batch_execute(FILL)?))
-                .allow_results(|_| true);
-            let named = ["ada", "bob", "eve"].into_iter().zip(*sessions);
-            named.fold(also(explorer), |explorer, (name, session)| {
-                explorer.code(name, move |conn| run(conn, session))
-            })
-        };
-        let all = explorer().exhaustive().explore().unwrap();
-        let reduced = explorer().explore().unwrap();
-        println!(
-            "{what}: {} of {} orders, {} ends",
-            reduced.schedules(),
-            all.schedules(),
-            all.outcomes().len()
-        );
-        assert!(all.is_complete() && reduced.is_complete(), "{what}");
-        if all.outcomes() != reduced.outcomes() {
-            lost.push((what, all.outcomes().to_vec(), reduced.outcomes().to_vec()));
-        }
-    }
+fn assert_same_ends(programs: &[(&'static str, &[Session])], also: Also) {
+    let database = with_tables(SCHEMA);
+    let lost = |(what, sessions): &(&'static str, &[Session])| {
+        Some((*what, lost_ends(&database, FILL, what, sessions, also)?))
+    };
+    let lost: Vec<_> = programs.iter().filter_map(lost).collect();
     assert!(lost.is_empty(), "{lost:#?}");
 }

@@ -1,13 +1,14 @@
 //! The shapes of races that were found in the models of a registry of packages: triggers that count
 //! and touch, a default that is worked out, owners who remove each other, and a queue.
 
-use diesel::connection::SimpleConnection;
 use diesel::dsl::{IntervalDsl, now};
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::Interval;
 use diesel_locks_harness::{Exploration, Explorer, Problem, SeenConnections, TestDatabase};
 use serial_test::{parallel, serial};
+
+use super::tables::{filled, with_tables};
 
 diesel::table! { packages (id) { id -> Integer, name -> Text, } }
 diesel::table! { tags (id) { id -> Integer, tag -> Text, uses -> Integer, } }
@@ -58,17 +59,8 @@ const FILL: &str = "
     INSERT INTO jobs VALUES (1, 1), (2, 2);
     SELECT setval('releases_id_seq', nextval('releases_id_seq') + 100);";
 
-fn library() -> TestDatabase {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    database
-}
-
 fn explorer(database: &TestDatabase) -> Explorer<'_, PgConnection> {
-    Explorer::new(|| PgConnection::establish(database.url()))
-        .setup(|conn| Ok(conn.batch_execute(FILL)?))
-        .serializable()
+    filled(database, FILL).serializable()
 }
 
 /// Two sessions that do the same with other arguments.
@@ -76,7 +68,7 @@ fn explore<A: Send + Sync + Copy, T: std::fmt::Debug>(
     work: impl Fn(&mut PgConnection, A) -> QueryResult<T> + Send + Sync + Copy,
     arguments: [A; 2],
 ) -> Exploration {
-    let database = library();
+    let database = with_tables(SCHEMA);
     let [first, second] = arguments;
     explorer(&database)
         .code("ada", move |conn| work(conn, first))

@@ -2,12 +2,10 @@
 //! deferred, a cascade, a rule, a partition, a function. Each comes to the same ends with every
 //! order and with those that the Explorer holds for different.
 
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
-use diesel::sql_query;
-use diesel::sql_types::Text;
-use diesel_locks_harness::{Explorer, TestDatabase};
 use serial_test::parallel;
+
+use super::same_ends::{Session, lost_ends};
+use super::tables::with_tables;
 
 const SCHEMA: &str = "
     CREATE TABLE seats (id int PRIMARY KEY, owner text UNIQUE, row int);
@@ -67,9 +65,6 @@ const FILL: &str = "
     INSERT INTO used VALUES (1, 1), (2, 2);
     INSERT INTO notes VALUES (1, 'one');
     INSERT INTO renamed VALUES (5, 1);";
-
-/// The statements of one session.
-type Session = &'static [&'static str];
 
 const PAIRS: [(&str, Session, Session); 36] = [
     (
@@ -392,70 +387,14 @@ const PAIRS: [(&str, Session, Session); 36] = [
     ),
 ];
 
-#[derive(QueryableByName)]
-struct Shown {
-    #[diesel(sql_type = Text)]
-    shown: String,
-}
-
-/// Carries out the statements, up to the first that fails outside a savepoint.
-fn run(conn: &mut PgConnection, session: Session) -> Result<String, String> {
-    let mut log = Vec::new();
-    let mut in_savepoint = false;
-    let is_open = session[0].starts_with("BEGIN");
-    for sql in session {
-        in_savepoint = (in_savepoint || *sql == "SAVEPOINT s") && *sql != "ROLLBACK TO s";
-        let done = match sql.starts_with("SELECT") {
-            true => sql_query(*sql)
-                .load::<Shown>(conn)
-                .map(|rows| rows.into_iter().map(|row| row.shown).collect::<String>()),
-            false => sql_query(*sql).execute(conn).map(|rows| rows.to_string()),
-        };
-        match done {
-            Ok(shown) => log.push(shown),
-            Err(error) => {
-                // Whose process it was is not the same twice.
-                let error = error.to_string();
-                log.push(error.split(" of ").next().unwrap_or_default().to_owned());
-                if is_open && !in_savepoint {
-                    let _ = conn.batch_execute("ROLLBACK");
-                    return Err(log.join("; "));
-                }
-            }
-        }
-    }
-    Ok(log.join("; "))
-}
-
 #[test]
 #[parallel]
 fn sessions_that_meet_by_what_their_words_do_not_say_come_to_every_end() {
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(SCHEMA).unwrap();
-    let mut lost = Vec::new();
-    for (what, ada, bob) in PAIRS {
-        let explorer = || {
-            Explorer::new(|| PgConnection::establish(database.url()))
-                .setup(|conn| Ok(conn.batch_execute(FILL)?))
-                .allow_results(|_| true)
-                .code("ada", move |conn| run(conn, ada))
-                .code("bob", move |conn| run(conn, bob))
-        };
-        let all = explorer().exhaustive().explore().unwrap();
-        let reduced = explorer().explore().unwrap();
-        println!(
-            "{what}: {} of {} orders, {} ends, complete {} {}",
-            reduced.schedules(),
-            all.schedules(),
-            all.outcomes().len(),
-            all.is_complete(),
-            reduced.is_complete()
-        );
-        let is_comparable = all.is_complete() && reduced.is_complete();
-        if is_comparable && all.outcomes() != reduced.outcomes() {
-            lost.push((what, all.outcomes().to_vec(), reduced.outcomes().to_vec()));
-        }
-    }
+    let database = with_tables(SCHEMA);
+    let lost = |(what, ada, bob)| {
+        let lost = lost_ends(&database, FILL, what, &[ada, bob], |explorer| explorer);
+        Some((what, lost?))
+    };
+    let lost: Vec<_> = PAIRS.into_iter().filter_map(lost).collect();
     assert!(lost.is_empty(), "{lost:#?}");
 }

@@ -12,16 +12,12 @@ use std::fmt::Write;
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
-use diesel::sql_types::{Integer, Text};
-use diesel_locks_harness::{Explorer, TestDatabase};
+use diesel::sql_types::Integer;
 use serial_test::parallel;
 use worlds::{FAMILIES, ROOMS, World};
 
-#[derive(QueryableByName)]
-struct Shown {
-    #[diesel(sql_type = Text)]
-    shown: String,
-}
+use super::same_ends::{shown, without_process};
+use super::tables::{filled, with_tables};
 
 /// SplitMix64.
 struct Chance(u64);
@@ -112,12 +108,7 @@ fn do_op(conn: &mut PgConnection, op: &Op) -> QueryResult<String> {
         } else {
             query
         };
-        let rows: Vec<Shown> = query.load(conn)?;
-        return Ok(rows
-            .into_iter()
-            .map(|row| row.shown)
-            .collect::<Vec<_>>()
-            .join(" "));
+        return query.load(conn).map(shown);
     }
     match has_key {
         true => sql_query(op.sql).bind::<Integer, _>(op.key).execute(conn),
@@ -146,9 +137,7 @@ fn transact(conn: &mut PgConnection, work: &Work) -> Result<String, String> {
         match do_op(conn, op) {
             Ok(shown) => write!(log, "{shown};").unwrap(),
             Err(error) => {
-                let error = error.to_string();
-                let error = error.split(" of ").next().unwrap_or_default();
-                write!(log, "{error};").unwrap();
+                write!(log, "{};", without_process(&error)).unwrap();
                 if work.level.is_some() {
                     conn.batch_execute("ROLLBACK")
                         .map_err(|error| error.to_string())?;
@@ -204,9 +193,7 @@ fn compare(world: &World) {
     };
     let (programs, seed) = (number("EXPLORER_PROGRAMS", 12), number("EXPLORER_SEED", 1));
     let most = number("EXPLORER_ORDERS", 80) as usize;
-    let database = TestDatabase::new().unwrap();
-    let conn = &mut PgConnection::establish(database.url()).unwrap();
-    conn.batch_execute(world.schema).unwrap();
+    let database = with_tables(world.schema);
     let (mut all, mut fewer, mut compared, mut lost) = (0, 0, 0, 0);
     for program in 0..programs {
         let mut chance = Chance(seed.wrapping_mul(1_000_003).wrapping_add(program));
@@ -226,9 +213,7 @@ fn compare(world: &World) {
             }
         };
         let explorer = || {
-            let explorer = Explorer::new(|| PgConnection::establish(database.url()))
-                .setup(|conn| Ok(conn.batch_execute(world.fill)?))
-                .allow_results(|_| true);
+            let explorer = filled(&database, world.fill).allow_results(|_| true);
             let names = ["ada", "bob", "eve"];
             (works.iter().zip(names)).fold(explorer, |explorer, (work, name)| {
                 explorer.code(name, move |conn| run(conn, work))

@@ -6,7 +6,7 @@ use diesel::pg::Pg;
 use diesel::sql_types::Bool;
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::footprint::{KeyColumn, RowKey};
+use crate::explorer::footprint::{KeyColumn, RowKey};
 
 /// Whether others see the row; and whether a transaction that goes on has it.
 pub(super) fn is_held<C: LoadConnection<Backend = Pg>>(

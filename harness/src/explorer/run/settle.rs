@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::error::ExplorerError;
-use super::hook;
-use super::problem::Problem;
-use super::program::full_name;
-use super::run::Steering;
-use super::session::{SessionBody, SessionKind};
+use super::steering::Steering;
+use crate::explorer::error::ExplorerError;
+use crate::explorer::hook;
+use crate::explorer::program::full_name;
+use crate::explorer::session::{SessionBody, SessionKind};
 use crate::sessions::{SessionError, Until};
 
 /// How long a session has slept outside of the server when it is taken for waiting.
@@ -33,7 +32,7 @@ where
                 return Ok(false);
             }
             let is_inside = |session: &usize| !self.outside.contains(session);
-            let busy: Vec<usize> = self.waiting().into_iter().filter(is_inside).collect();
+            let busy: Vec<usize> = self.busy().into_iter().filter(is_inside).collect();
             if !self.settle(&busy, Until::Settled)? {
                 return Ok(false);
             }
@@ -43,26 +42,13 @@ where
             if self.execution.is_deadlocked() && !self.settle(&running, Until::OneEnded)? {
                 return Ok(false);
             }
-            let waiting = self.waiting();
+            let waiting = self.busy();
             // One that was seen to wait may have been let go on since.
             if waiting.is_empty() || before.as_ref() == Some(&waiting) {
                 return Ok(true);
             }
             before = Some(waiting);
         }
-    }
-
-    pub(super) fn waiting(&self) -> Vec<usize> {
-        let is_going = |session: &usize| self.workers[*session].gate.is_going();
-        let takes_part = |session: &usize| {
-            self.schedule
-                .only()
-                .is_none_or(|only| only.contains(session))
-        };
-        (0..self.workers.len())
-            .filter(takes_part)
-            .filter(is_going)
-            .collect()
     }
 
     /// Waits until who is about something that is not the server's sleeps, where somebody may be:
@@ -76,7 +62,7 @@ where
         let mut asleep_since = None;
         self.outside.clear();
         loop {
-            let busy = self.waiting();
+            let busy = self.busy();
             let (outside, inside): (Vec<usize>, Vec<usize>) =
                 (busy.iter()).partition(|session| self.workers[**session].gate.is_outside());
             // Where it stands before a statement, another thread of it may come to one too.
@@ -129,11 +115,7 @@ where
                 problem,
                 ..
             }) => {
-                let step = full_name(&session, &step);
-                self.ran
-                    .run
-                    .problems
-                    .push(Problem::Broken { step, problem });
+                self.note_broken(full_name(&session, &step), problem);
                 Ok(false)
             }
             waited => {
