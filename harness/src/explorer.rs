@@ -141,7 +141,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Of two sessions that wait for the same row and are let go on by one commit, the server chooses
 /// which is first, and not always the same. If that has happened, the exploration is not
 /// [complete](Exploration::is_complete). The code must do the same whenever it reads the same: if it
-/// does not, the exploration is not complete either.
+/// does not, the exploration is not complete either. What sessions tell each other outside of the
+/// database, such as by an atomic, is not seen: [`exhaustive`](Self::exhaustive) is for that.
 pub struct Explorer<'e, C> {
     databases: Vec<Connect<'e, C>>,
     program: Program<'e, C>,

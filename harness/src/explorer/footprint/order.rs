@@ -29,7 +29,8 @@ fn asks_whether(tokens: &[Token]) -> bool {
         }
         depth > 0 || at + 3 == tokens.len()
     });
-    let is_plain = count("select") == 2 && count("limit") + count("for") + count("offset") == 0;
+    let others = ["limit", "for", "offset", "fetch", "table"];
+    let is_plain = count("select") == 2 && others.iter().all(|word| count(word) == 0);
     tokens.get(1).is_some_and(|token| token.is("exists")) && is_inner && is_plain
 }
 
@@ -114,7 +115,10 @@ fn is_column(part: &[Token], column: &str) -> bool {
 /// Whether it only counts, adds up or compares all rows, and locks none.
 fn is_aggregate(tokens: &[Token]) -> bool {
     let count = |word: &str| tokens.iter().filter(|token| token.is(word)).count();
-    let others = ["group", "for", "with", "union", "limit", "over"];
+    // What comes of some of the rows depends on which they are.
+    let others = [
+        "group", "for", "with", "union", "limit", "over", "table", "fetch", "offset",
+    ];
     if count("select") != 1 || others.iter().any(|word| count(word) > 0) {
         return false;
     }
@@ -174,6 +178,14 @@ mod tests {
             ("SELECT coalesce(max(b), string_agg(c, ',')) FROM a", true),
             ("SELECT extract(day FROM now()), b FROM a", true),
             ("SELECT EXISTS (SELECT FROM a)", false),
+            (
+                "SELECT sum(b) FROM (TABLE a FETCH FIRST 2 ROWS ONLY) AS c",
+                true,
+            ),
+            (
+                "SELECT EXISTS (SELECT FROM (TABLE a FETCH FIRST ROW ONLY) AS c WHERE b = 1)",
+                true,
+            ),
             ("VALUES ((SELECT b FROM a LIMIT 1))", true),
             ("INSERT INTO b TABLE a", true),
             ("INSERT INTO b VALUES (1)", false),

@@ -59,6 +59,8 @@ JOIN app AS parent ON parent.oid OPERATOR(pg_catalog.=) k.confrelid \
 UNION ALL SELECT 'expression', app.name, '', pg_catalog.pg_get_constraintdef(k.oid) \
 FROM pg_catalog.pg_constraint AS k JOIN app ON app.oid OPERATOR(pg_catalog.=) k.conrelid \
 WHERE k.contype::pg_catalog.text OPERATOR(pg_catalog.=) 'c' \
+UNION ALL SELECT 'expression', name, '', pg_catalog.pg_get_partkeydef(oid) FROM app \
+WHERE kind OPERATOR(pg_catalog.=) 'p' \
 UNION ALL SELECT 'trigger', app.name, p.proname::pg_catalog.text, \
 pg_catalog.concat(CASE WHEN t.tgdeferrable THEN 'c' END, \
 CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 4) OPERATOR(pg_catalog.<>) 0 THEN 'i' END, \

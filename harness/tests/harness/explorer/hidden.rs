@@ -46,6 +46,10 @@ const SCHEMA: &str = "
         BEGIN EXECUTE 'SELECT string_agg(id::text, $1) FROM items' INTO found USING ' ';
         RETURN found; END $$;
     CREATE TABLE tagged (id int PRIMARY KEY, tags int[]);
+    CREATE FUNCTION part(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT count(*)::int FROM notes';
+    CREATE TABLE parted (id int) PARTITION BY RANGE (part(id));
+    CREATE TABLE parted_0 PARTITION OF parted FOR VALUES FROM (0) TO (1);
+    CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (9);
     CREATE TABLE owners (id int PRIMARY KEY, v int);
     CREATE TABLE owned (id int PRIMARY KEY,
         owner int DEFAULT 2 REFERENCES owners ON DELETE SET DEFAULT);
@@ -68,6 +72,7 @@ const FILL: &str = "
     DELETE FROM parts; DELETE FROM notes; DELETE FROM bills; DELETE FROM votes; DELETE FROM late;
     DELETE FROM users; DELETE FROM marked; DELETE FROM days; DELETE FROM left_side;
     DELETE FROM right_side; DELETE FROM owned; DELETE FROM owners; DELETE FROM tagged;
+    DELETE FROM parted;
     DROP TRIGGER IF EXISTS mentions ON items;
     TRUNCATE copies RESTART IDENTITY; TRUNCATE hens, eggs, other.items;
     SELECT setval('numbers', 1, false);
@@ -265,6 +270,15 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["UPDATE items SET v = 1 WHERE id = 1"],
         &["UPDATE items SET v = 2 WHERE id = 2", "UPDATE items SET v = 3 WHERE id = 3",
             "INSERT INTO notes VALUES (some_item())"],
+    ]),
+    ("some rows of a table", &[
+        &["UPDATE items SET v = 1 WHERE id = 1"],
+        &["UPDATE items SET v = 2 WHERE id = 2",
+            "SELECT sum(id)::text AS shown FROM (TABLE items FETCH FIRST 2 ROWS ONLY) AS two"],
+    ]),
+    ("a function that tells to which partition a row belongs", &[
+        &["INSERT INTO parted VALUES (1)"],
+        &["INSERT INTO notes VALUES ('x')"],
     ]),
     ("rows that are read by what is not known", &[
         &["UPDATE items SET v = 1 WHERE id = 1"],
