@@ -27,6 +27,7 @@ mod explorer {
     mod report;
     mod same_ends;
     mod schedules;
+    mod steps;
     mod tables;
     mod threads;
 }

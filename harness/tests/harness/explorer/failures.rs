@@ -1,154 +1,15 @@
-//! What fails, hangs or panics in some order.
+//! What fails beside the steps, and what is left behind.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks::LockError;
-use diesel_locks_harness::{
-    Explorer, ExplorerError, IsolationLevel, Problem, SeenConnections, StepProblem, Steps,
-};
+use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections};
 use serial_test::{parallel, serial};
 
-use super::fixture::{balance, deposit, explorer, set_balance};
+use super::fixture::{deposit, explorer, set_balance};
 use crate::support::{connections, database, eventually};
-
-#[test]
-#[parallel]
-fn an_error_that_is_not_allowed_ends_its_session_and_is_a_problem() {
-    let database = database();
-    let explorer = explorer(&database)
-        .session(
-            "first",
-            Steps::transaction(IsolationLevel::ReadCommitted)
-                .step("fill", |conn, ()| set_balance(conn, 1, 500))
-                .step("overdraw", |conn, ()| set_balance(conn, 1, -1))
-                .step("never", |_, ()| panic!("after an error")),
-        )
-        .invariant("nothing was written", |conn, sessions| {
-            Ok(balance(conn, 1)? == 100 && sessions[0].failed)
-        });
-    let run = explorer.replay("").unwrap();
-    assert_eq!(run.schedule(), "first.fill first.overdraw");
-    assert!(matches!(run.problems(), [Problem::Failed { step, .. }] if step == "first.overdraw"));
-    assert!(
-        run.to_string().contains("violates check constraint"),
-        "{run}"
-    );
-}
-
-#[test]
-#[parallel]
-fn a_session_that_fails_is_in_nobodys_way() {
-    let database = database();
-    let fails = Steps::transaction(IsolationLevel::ReadCommitted)
-        .step("write", |conn, ()| set_balance(conn, 1, 7))
-        .step("fail", |_, ()| Err(LockError::NotInTransaction.into()));
-    let exploration = explorer(&database)
-        .timeout(Duration::from_secs(2))
-        .session("first", fails)
-        .session(
-            "second",
-            Steps::new().step("write", |conn, ()| set_balance(conn, 1, 8)),
-        )
-        .invariant("the second one's is left", |conn, _| {
-            Ok(balance(conn, 1)? == 8)
-        })
-        .allow_errors(|error| matches!(error, LockError::NotInTransaction))
-        .explore()
-        .unwrap();
-    exploration.assert_passed();
-    assert_eq!(exploration.schedules(), 3);
-}
-
-#[test]
-#[parallel]
-fn a_step_that_panics_and_an_invariant_that_does_are_problems() {
-    let database = database();
-    let explorer = explorer(&database)
-        .session(
-            "first",
-            Steps::new().step("panic", |_, ()| panic!("in the step")),
-        )
-        .invariant("looked at", |_, _| panic!("in the invariant"));
-    let run = explorer.replay("").unwrap();
-    assert!(
-        matches!(run.problems(), [
-            Problem::Broken { problem: StepProblem::Panicked { message }, .. },
-            Problem::Invariant { reason: Some(reason), .. },
-        ] if message == "in the step" && reason == "in the invariant"),
-        "{run}"
-    );
-    let exploration = explorer.explore().unwrap();
-    let text = catch_unwind(AssertUnwindSafe(|| exploration.assert_passed())).unwrap_err();
-    let text = text.downcast_ref::<String>().unwrap();
-    assert!(text.contains("replay(\"first.panic\")"), "{text}");
-}
-
-#[test]
-#[parallel]
-fn a_step_that_hangs_is_a_problem_and_the_next_schedule_goes_well() {
-    let database = database();
-    let hangs = AtomicUsize::new(0);
-    let hangs: &'static AtomicUsize = Box::leak(Box::new(hangs));
-    let exploration = explorer(&database)
-        .timeout(Duration::from_secs(2))
-        .session(
-            "first",
-            Steps::new().step("sleep", |conn, ()| {
-                if hangs.fetch_add(1, Ordering::Relaxed) == 0 {
-                    diesel::sql_query("SELECT pg_sleep(3600)").execute(conn)?;
-                }
-                Ok(())
-            }),
-        )
-        .session("second", Steps::new().step("read", |_, ()| Ok(())))
-        .explore()
-        .unwrap();
-    assert_eq!(exploration.schedules(), 2);
-    let [run] = exploration.failures() else {
-        panic!("{exploration}");
-    };
-    assert!(
-        matches!(
-            run.problems(),
-            [Problem::Broken {
-                problem: StepProblem::TimedOut { .. },
-                ..
-            }]
-        ),
-        "{run}"
-    );
-}
-
-#[test]
-#[parallel]
-fn a_connection_that_is_killed_is_a_problem_and_the_next_schedule_goes_well() {
-    let database = database();
-    let kills: &'static AtomicUsize = Box::leak(Box::default());
-    let exploration = explorer(&database)
-        .session(
-            "first",
-            Steps::new().step("kill", |conn, ()| {
-                if kills.fetch_add(1, Ordering::Relaxed) == 0 {
-                    diesel::sql_query("SELECT pg_terminate_backend(pg_backend_pid())")
-                        .execute(conn)?;
-                }
-                Ok(())
-            }),
-        )
-        .session("second", Steps::new().step("read", |_, ()| Ok(())))
-        .explore()
-        .unwrap();
-    assert_eq!(exploration.schedules(), 2);
-    let [run] = exploration.failures() else {
-        panic!("{exploration}");
-    };
-    assert!(matches!(run.problems(), [Problem::Failed { step, .. }] if step == "first.kill"));
-}
 
 #[test]
 #[parallel]
@@ -240,29 +101,6 @@ fn a_teardown_that_waits_for_what_a_pool_has_kept_is_an_error_and_no_hang() {
         matches!(&error, ExplorerError::Prepare { what, source }
             if what == "teardown" && source.to_string().contains("lock timeout")),
         "{error:?}"
-    );
-}
-
-#[test]
-#[parallel]
-fn an_error_that_panics_when_it_is_shown_is_a_problem_and_no_hang() {
-    #[derive(Debug)]
-    struct Bad;
-    impl std::fmt::Display for Bad {
-        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            panic!("can't be shown")
-        }
-    }
-    impl std::error::Error for Bad {}
-    let database = database();
-    let run = explorer(&database)
-        .session("first", Steps::new().step("fail", |_, ()| Err(Bad.into())))
-        .replay("")
-        .unwrap();
-    assert!(
-        matches!(run.problems(), [Problem::Broken { problem: StepProblem::Panicked { message }, .. }]
-            if message == "can't be shown"),
-        "{run}"
     );
 }
 

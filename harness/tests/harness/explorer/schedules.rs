@@ -1,16 +1,13 @@
-//! Which orders are run, and in which state each begins.
+//! Which orders are run.
 
 use std::sync::Mutex;
 
 use diesel::prelude::*;
-use diesel_locks::prelude::*;
-use diesel_locks_harness::{ExplorerError, IsolationLevel, Steps};
+use diesel_locks_harness::IsolationLevel;
 use serial_test::parallel;
 
-use super::fixture::{
-    balance, both_count, deposit, explorer, locks, schedules, set_balance, write_skew,
-};
-use crate::support::{advisory_locks, database};
+use super::fixture::{balance, both_count, deposit, explorer, schedules, write_skew};
+use crate::support::database;
 
 #[test]
 #[parallel]
@@ -43,79 +40,6 @@ fn progress_is_told_from_the_begin_to_the_end_and_after_a_failure_too() {
     let progress = told.lock().unwrap();
     let ends = progress.iter().map(|progress| progress.has_ended);
     assert!(ends.eq([false, true]), "{progress:?}");
-}
-
-#[test]
-#[parallel]
-fn a_session_begins_each_schedule_with_no_lock_and_no_transaction() {
-    let database = database();
-    let forget = Steps::new()
-        .step("forget", |conn: &mut PgConnection, ()| {
-            std::mem::forget(conn.advisory_lock_nowait("forgotten")?);
-            diesel_locks_harness::begin(conn)?;
-            set_balance(conn, 1, 7)
-        })
-        .step("rest", |_, ()| Ok(()));
-    let exploration = explorer(&database)
-        .session("first", forget)
-        .session("second", Steps::new().step("read", |_, ()| Ok(())))
-        .invariant("rolled back", |conn, _| Ok(balance(conn, 1)? == 100))
-        .teardown(|conn| match advisory_locks_of(conn)? {
-            0 => Ok(()),
-            _ => Err("a lock is left".into()),
-        })
-        .explore()
-        .unwrap();
-    exploration.assert_passed();
-    assert_eq!(exploration.schedules(), 3);
-    assert_eq!(advisory_locks(&database), 0);
-}
-
-fn advisory_locks_of(conn: &mut PgConnection) -> QueryResult<i64> {
-    diesel::dsl::sql::<diesel::sql_types::BigInt>(
-        "SELECT pg_catalog.count(*) FROM pg_catalog.pg_locks \
-         WHERE locktype OPERATOR(pg_catalog.=) 'advisory' AND database OPERATOR(pg_catalog.=) \
-         (SELECT oid FROM pg_catalog.pg_database \
-         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())",
-    )
-    .get_result(conn)
-}
-
-#[test]
-#[parallel]
-fn a_schedule_that_does_not_fit_is_refused() {
-    let database = database();
-    let explorer = explorer(&database).session("first", deposit());
-    for (schedule, step) in [
-        ("first.write", "first.write"),
-        ("first.read second.read", "second.read"),
-        ("first.read first.write first.read", "first.read"),
-    ] {
-        let error = explorer.replay(schedule).unwrap_err();
-        assert!(matches!(error, ExplorerError::Schedule { step: wrong } if wrong == step));
-    }
-    for name in ["my session", "", "my.session"] {
-        let named = self::explorer(&database).session(name, deposit());
-        let error = named.explore().unwrap_err();
-        assert!(matches!(error, ExplorerError::Label { label } if label == name));
-    }
-}
-
-#[test]
-#[parallel]
-fn a_step_of_a_replay_whose_session_waits_comes_as_soon_as_it_can() {
-    let database = database();
-    let explorer = explorer(&database)
-        .session("first", locks(1, 2))
-        .session("second", locks(1, 2));
-    let run = explorer
-        .replay("first.one second.one second.two first.two first.commit second.commit")
-        .unwrap();
-    assert!(run.problems().is_empty(), "{run}");
-    assert_eq!(
-        run.schedule(),
-        "first.one second.one first.two first.commit second.two second.commit"
-    );
 }
 
 #[test]
