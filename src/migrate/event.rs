@@ -177,3 +177,23 @@ impl fmt::Display for Rounded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_shown_by_what_counts_of_it() {
+        for (milliseconds, text) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1.0 s"),
+            (9_440, "9.4 s"),
+            (10_000, "10 s"),
+            (61_900, "61 s"),
+        ] {
+            let shown = Rounded(Duration::from_millis(milliseconds)).to_string();
+            assert_eq!(shown, text);
+        }
+    }
+}

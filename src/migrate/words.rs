@@ -104,4 +104,11 @@ mod tests {
             "accounts_owner"
         ));
     }
+
+    #[test]
+    fn a_name_may_be_longer_in_sql_where_postgresql_may_have_cut_it() {
+        let longer = "x".repeat(70);
+        assert!(mention([&*longer], &longer[..60]));
+        assert!(!mention([&*longer], &longer[..59]));
+    }
 }

@@ -5,12 +5,13 @@ use std::thread;
 use diesel::connection::SimpleConnection;
 use diesel_locks::LibraryMigrations;
 use diesel_locks_harness::TestDatabase;
-use diesel_migrations::{MigrationHarness, embed_migrations};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::fixture::{All, applied, exists, run};
 use crate::support::connect;
 
-const BANK: LibraryMigrations = LibraryMigrations::new("bank", embed_migrations!("migrations"));
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
+const BANK: LibraryMigrations = LibraryMigrations::new("bank", MIGRATIONS);
 
 #[test]
 fn the_versions_of_a_library_and_of_the_application_never_meet() {
@@ -28,6 +29,20 @@ fn the_versions_of_a_library_and_of_the_application_never_meet() {
     assert!(BANK.run_pending(&mut conn).unwrap().is_empty());
     assert_eq!(BANK.revert_all(&mut conn).unwrap().len(), 1);
     assert!(!exists(&mut conn, "accounts"));
+}
+
+#[test]
+fn a_name_is_used_as_it_is_up_to_what_postgresql_keeps_of_one() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    for (length, is_used) in [(43, true), (44, false)] {
+        let name = "l".repeat(length);
+        let table = format!("__{name}_schema_migrations");
+        let library = LibraryMigrations::new(name.leak(), MIGRATIONS);
+        library.run_pending(&mut conn).unwrap();
+        assert_eq!(exists(&mut conn, &table), is_used);
+        library.revert_all(&mut conn).unwrap();
+    }
 }
 
 #[test]

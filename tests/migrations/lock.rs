@@ -25,6 +25,7 @@ fn pending_migrations_are_applied_once_and_the_lock_is_let_go() {
     assert_eq!(done, ["1".into(), "2".into()]);
     drop(lock);
     assert_eq!(kinds(&events), ["locked", "began", "done", "began", "done"]);
+    assert_eq!(events[3].to_string(), "running migration 2 of 2: 2");
     assert_eq!(advisory_locks(&database), 0);
     assert!(run(&mut there, &two_tables()).is_empty());
     assert_eq!(applied(&mut there), ["1", "2"]);
@@ -113,6 +114,45 @@ fn a_wait_has_a_limit_whose_error_names_the_holder() {
     assert!(!exists(&mut there, "__diesel_schema_migrations"));
     drop(holder);
     drop(database);
+}
+
+#[test]
+fn the_next_holder_is_told_of_as_soon_as_it_has_the_lock() {
+    let (database, mut first, mut second) = two_sessions(TestDatabase::new().unwrap());
+    let mut conn = connect(&database);
+    let pids = [backend_pid(&mut first), backend_pid(&mut second)];
+    let name: &str = &sql::<Text>("SELECT 'migrations of ' || current_database()")
+        .get_result::<String>(&mut first)
+        .unwrap();
+    let holder = first.advisory_lock(name).unwrap();
+    let (told, is_told) = channel::unbounded();
+    let (let_go, may_let_go) = channel::bounded::<()>(0);
+    thread::scope(|scope| {
+        // The server grants it the lock with the release of the one before.
+        scope.spawn(move || {
+            let guard = second.advisory_lock(name).unwrap();
+            let _ = may_let_go.recv();
+            guard.release().unwrap();
+        });
+        let observer = &mut connect(&database);
+        eventually(|| is_blocked(observer, pids[1]));
+        let run = scope.spawn(move || {
+            let lock = MigrationLock::new().on_progress(|event| {
+                if let MigrationEvent::Waiting { holders, .. } = event {
+                    told.send(holders[0].pid).unwrap();
+                }
+            });
+            lock.run_pending(&mut conn, &two_tables())
+                .map(|done| done.len())
+        });
+        assert_eq!(is_told.recv(), Ok(pids[0]));
+        holder.release().unwrap();
+        // One who stays is told of again after five seconds.
+        let next = is_told.recv_timeout(Duration::from_secs(4));
+        assert_eq!(next, Ok(pids[1]));
+        drop(let_go);
+        assert_eq!(run.join().unwrap().unwrap(), 2);
+    });
 }
 
 #[test]

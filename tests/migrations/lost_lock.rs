@@ -28,6 +28,21 @@ fn a_lock_that_is_lost_between_two_migrations_ends_the_run_before_the_second() {
 }
 
 #[test]
+fn a_lock_that_is_lost_in_the_last_migration_is_an_error_all_the_same() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let migrations = All::of([("1", "SELECT pg_advisory_unlock_all()")]);
+    let error = MigrationLock::new()
+        .run_pending(&mut conn, &migrations)
+        .unwrap_err();
+    assert!(
+        matches!(error, MigrateError::Lock(LockError::NotHeld { .. })),
+        "{error}"
+    );
+    assert_eq!(applied(&mut conn), ["1"]);
+}
+
+#[test]
 fn a_lock_that_goes_with_the_callers_transaction_ends_the_run_before_the_next_migration() {
     let (_database, mut conn, mut other) = two_sessions(TestDatabase::new().unwrap());
     conn.begin_test_transaction().unwrap();

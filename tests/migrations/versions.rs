@@ -101,6 +101,24 @@ fn a_source_that_cannot_be_read_changes_nothing() {
 }
 
 #[test]
+fn a_role_that_may_not_create_the_table_of_versions_is_told_so() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    conn.batch_execute(
+        "CREATE ROLE maker_of_nothing; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+         SET ROLE maker_of_nothing",
+    )
+    .unwrap();
+    let error = MigrationLock::new()
+        .run_pending(&mut conn, &All::of([("1", "SELECT 1")]))
+        .unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("permission denied for schema"), "{text}");
+    conn.batch_execute("RESET ROLE; DROP ROLE maker_of_nothing")
+        .unwrap();
+}
+
+#[test]
 fn a_role_that_may_not_create_tables_finds_out_that_nothing_is_pending() {
     let database = TestDatabase::new().unwrap();
     let mut conn = connect(&database);

@@ -63,6 +63,17 @@ fn whoever_names_a_lock_by_a_string_reads_the_string_again() {
 
 #[test]
 #[parallel]
+fn a_key_of_two_names_is_shown_by_the_later_one() {
+    // They have the same CRC-32.
+    for name in ["plumless", "buckeroo", "plumless"] {
+        let key = LockKey::ruby_with_advisory_lock(name);
+        assert_eq!(key, LockKey::Pair(0x4ddb_0c25, 0));
+        assert_eq!(key.to_string(), format!("{name:?}"));
+    }
+}
+
+#[test]
+#[parallel]
 fn every_integer_of_up_to_64_bits_is_a_key_and_every_string_too() {
     for key in [
         LockKey::from(7_i8),

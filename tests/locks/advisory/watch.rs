@@ -1,5 +1,7 @@
 //! Knowing that a lock was lost, without a query.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -77,6 +79,27 @@ fn a_server_that_is_silent_is_reported_and_hangs_nobody() {
         // The lock is let go as soon as the server answers: the next round waits for that.
         signal("-CONT", &[pid]);
     }
+}
+
+#[test]
+#[parallel]
+fn a_watch_that_is_dropped_waits_until_the_lock_is_let_go() {
+    let server = TempPostgres::start().unwrap();
+    let guard = OwnedAdvisoryLockGuard::connect(server.url(), "x", Wait::Block);
+    let mut guard = guard.unwrap();
+    let pid = backend_pid(&mut *guard);
+    let watched = guard.watch(AT_LAST).unwrap();
+    signal("-STOP", &[pid]);
+    let (is_over, over) = mpsc::channel();
+    let dropping = thread::spawn(move || {
+        drop(watched);
+        is_over.send(())
+    });
+    assert!(over.recv_timeout(INTERVAL).is_err(), "it did not wait");
+    signal("-CONT", &[pid]);
+    dropping.join().unwrap().unwrap();
+    let mut conn = PgConnection::establish(server.url()).unwrap();
+    assert!(conn.try_advisory_lock("x").unwrap().is_some());
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn a_nested_call_in_a_pool_of_one_is_an_error_and_not_a_hang() {
     let database = TestDatabase::new().unwrap();
     let pool = Pool::builder()
         .max_size(1)
-        .connection_timeout(Duration::from_millis(100))
+        .connection_timeout(Duration::from_secs(2))
         .build(manager(&database))
         .unwrap();
     let mut outer = pool.advisory_lock("x").unwrap();

@@ -163,6 +163,39 @@ fn a_dry_run_is_a_table_for_a_terminal_and_one_for_a_pull_request() {
 }
 
 #[test]
+fn only_the_strongest_lock_on_a_table_says_what_else_becomes_of_it() {
+    let (_database, mut conn) = prepared();
+    let migrations = All::of([(
+        "1",
+        "SELECT FROM jobs; ALTER TABLE accounts ADD COLUMN a int; \
+         ALTER TABLE events_1 ALTER at TYPE bigint; ALTER TABLE jobs ADD CHECK (id > 0)",
+    )]);
+    let run = MigrationLock::new()
+        .dry_run(&mut conn, &migrations)
+        .unwrap();
+    let text = run.to_string();
+    for (row, end) in [
+        ("AccessExclusiveLock  table public.accounts ", " ms"),
+        ("AccessExclusiveLock  table public.events_1 ", "  rewritten"),
+        ("AccessExclusiveLock  table public.jobs ", "  scanned"),
+        ("AccessShareLock      table public.jobs ", "  neither"),
+    ] {
+        let line = text.lines().find(|line| line.contains(row));
+        assert!(line.is_some_and(|line| line.ends_with(end)), "{text}");
+    }
+}
+
+#[test]
+fn an_index_that_is_built_again_with_its_table_is_no_table_that_is_rewritten() {
+    let (_database, mut conn) = prepared();
+    let migrations = All::of([("1", "ALTER TABLE jobs ALTER id TYPE bigint")]);
+    let run = MigrationLock::new()
+        .dry_run(&mut conn, &migrations)
+        .unwrap();
+    assert_eq!(touched(&run, 0).rewritten, ["public.jobs"]);
+}
+
+#[test]
 fn each_kind_of_relation_is_called_as_it_is() {
     let (_database, mut conn) = prepared();
     conn.batch_execute(

@@ -3,12 +3,13 @@
 use diesel::prelude::*;
 use std::error::Error as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel_locks::{MigrateError, MigrationLock};
 use diesel_locks_harness::TestDatabase;
 
-use super::fixture::{INDEX, index, interrupt, leave_invalid, leftovers, thrice};
+use super::fixture::{INDEX, index, interrupt, invalid, leave_invalid, leftovers, thrice};
 use crate::code::Code;
 use crate::fixture::{
     ACCOUNTS, All, Sql, applied, exists, has_note, is_valid, kinds, leave_note, outside, run,
@@ -232,4 +233,26 @@ fn an_application_with_instrumentation_of_its_own_is_told_of_an_invalid_index_to
     let lock = MigrationLock::new().drop_invalid_indexes(true);
     lock.run_pending(&mut there, &index).unwrap();
     assert!(is_valid(&mut here, "a_id"));
+}
+
+#[test]
+fn one_index_after_the_other_is_dropped_three_times_at_most() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    for n in 1..=4 {
+        conn.batch_execute(&format!("CREATE TABLE t{n} (id int, owner text)"))
+            .unwrap();
+        leave_invalid(&mut conn, &format!("i{n}"), &format!("t{n}"));
+    }
+    let attempts = AtomicUsize::new(0);
+    // Each attempt comes upon the next one.
+    let stumbles = Code::new(move |conn| {
+        let n = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(conn.batch_execute(&format!("CREATE INDEX CONCURRENTLY i{n} ON t{n} (owner)"))?)
+    });
+    let done = MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .run_pending(&mut conn, &stumbles);
+    assert!(matches!(done, Err(MigrateError::Failed { .. })), "{done:?}");
+    assert_eq!(invalid(&mut conn), ["i4"]);
 }

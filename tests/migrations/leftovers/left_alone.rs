@@ -1,13 +1,15 @@
 //! An index that is not what the migration has left is not touched.
 
+use std::sync::Mutex;
 use std::thread;
 
 use diesel::connection::SimpleConnection;
 use diesel_locks::{MigrateError, MigrationLock, Retry};
 use diesel_locks_harness::TestDatabase;
 
-use super::fixture::{INDEX, index, interrupt, leave_invalid, thrice};
-use crate::fixture::{ACCOUNTS, All, Sql, exists, is_valid, outside, run};
+use super::fixture::{INDEX, index, interrupt, invalid, leave_invalid, thrice};
+use crate::code::Code;
+use crate::fixture::{ACCOUNTS, All, Sql, exists, is_valid, leave_note, outside, run};
 use crate::support::{connect, eventually, two_sessions};
 
 #[test]
@@ -123,4 +125,55 @@ fn an_index_that_is_being_built_below_a_long_comment_is_left_alone() {
         );
         assert!(is_valid(&mut conn, "accounts_owner"));
     });
+}
+
+#[test]
+fn an_invalid_index_that_somebody_else_leaves_meanwhile_is_left_alone() {
+    for (sql, left) in [
+        ("REINDEX INDEX CONCURRENTLY jobs_id", "accounts_owner"),
+        (
+            "CREATE INDEX CONCURRENTLY jobs_id_2 ON jobs (id)",
+            "accounts_owner_ccnew",
+        ),
+    ] {
+        let (_database, other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+        conn.batch_execute(ACCOUNTS).unwrap();
+        conn.batch_execute("CREATE TABLE jobs (id int); CREATE INDEX jobs_id ON jobs (id)")
+            .unwrap();
+        let other = Mutex::new(other);
+        let index = Code::new(move |conn| {
+            conn.batch_execute(sql)?;
+            leave_invalid(&mut other.lock().unwrap(), left, "accounts");
+            Ok(())
+        });
+        MigrationLock::new()
+            .drop_invalid_indexes(true)
+            .run_pending(&mut conn, &index)
+            .unwrap();
+        assert_eq!(invalid(&mut conn), [left]);
+    }
+}
+
+#[test]
+fn a_valid_index_from_before_an_interrupted_run_or_of_another_schema_is_left_alone() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    run(&mut conn, &All(vec![]));
+    conn.batch_execute(ACCOUNTS).unwrap();
+    conn.batch_execute(
+        "CREATE INDEX first ON accounts (id); CREATE SCHEMA there; CREATE TABLE there.a (id int)",
+    )
+    .unwrap();
+    leave_note(&mut conn, "2", &["first"]);
+    conn.batch_execute("CREATE INDEX first ON there.a (id)")
+        .unwrap();
+    let error = MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .run_pending(
+            &mut conn,
+            &outside("CREATE INDEX first ON accounts (id); SELECT 1"),
+        )
+        .unwrap_err();
+    assert!(matches!(error, MigrateError::Failed { .. }), "{error:?}");
+    assert!(exists(&mut conn, "first") && exists(&mut conn, "there.first"));
 }

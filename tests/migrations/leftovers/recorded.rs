@@ -1,12 +1,15 @@
 //! A migration that was done but not recorded is recorded, and no other one is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use diesel::connection::SimpleConnection;
 use diesel_locks::{MigrateError, MigrationLock};
 use diesel_locks_harness::TestDatabase;
 
-use super::fixture::{INDEX, index};
+use super::fixture::{INDEX, index, leave_invalid};
+use crate::code::Code;
 use crate::fixture::{
-    ACCOUNTS, All, Sql, applied, has_note, is_valid, kinds, leave_note, outside, run,
+    ACCOUNTS, All, Sql, applied, exists, has_note, is_valid, kinds, leave_note, outside, run,
 };
 use crate::support::{connect, two_sessions};
 
@@ -109,4 +112,25 @@ fn an_index_that_was_made_after_a_run_that_changed_nothing_is_not_taken_for_it_e
         .run_pending(&mut conn, &index(INDEX))
         .unwrap_err();
     assert!(matches!(error, MigrateError::Failed { .. }), "{error}");
+}
+
+#[test]
+fn a_failure_after_an_index_was_dropped_is_not_taken_for_the_drop() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    run(&mut conn, &All(vec![]));
+    conn.batch_execute(ACCOUNTS).unwrap();
+    leave_invalid(&mut conn, "accounts_owner", "accounts");
+    let is_first = AtomicBool::new(true);
+    let fails = Code::new(move |conn| {
+        let is_first = is_first.swap(false, Ordering::Relaxed);
+        Ok(conn.batch_execute(if is_first { INDEX } else { "SELECT 1 / 0" })?)
+    });
+    let error = MigrationLock::new()
+        .drop_invalid_indexes(true)
+        .run_pending(&mut conn, &fails)
+        .unwrap_err();
+    assert!(matches!(error, MigrateError::Failed { .. }), "{error:?}");
+    assert!(!exists(&mut conn, "accounts_owner"));
+    assert!(applied(&mut conn).is_empty());
 }
