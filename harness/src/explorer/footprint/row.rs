@@ -96,9 +96,14 @@ pub(super) fn row(
         return None;
     }
     // With LIMIT 0, no row is locked.
+    let takes_one = |at: usize| {
+        let value = value_of(tokens.get(at + 1)?, "bigint", statement)?;
+        let is_all = tokens.get(at + 2).is_none_or(|next| next.is("for"));
+        Some(is_all && value.parse::<i64>().is_ok_and(|limit| limit > 0))
+    };
     let limit = tokens.iter().position(|token| token.is("limit"));
-    let limit = limit.and_then(|at| value_of(tokens.get(at + 1)?, "bigint", statement));
-    let is_limited = limit.as_deref() == Some("0") || count("offset") + count("fetch") > 0;
+    let is_limited =
+        limit.is_some_and(|at| takes_one(at) != Some(true)) || count("offset") + count("fetch") > 0;
     Some(Row {
         key: key(value),
         is_whole: conditions.len() == 1 && !is_limited,
