@@ -121,10 +121,14 @@ fn is_single(tokens: &[Token]) -> bool {
 
 /// Whether it may leave a row out that is there: with LIMIT 0, no row is locked.
 fn is_limited(tokens: &[Token], statement: &Statement) -> bool {
-    let limit = tokens.iter().position(|token| token.is("limit"));
-    let limit = limit.and_then(|at| value_of(tokens.get(at + 1)?, "bigint", statement));
+    let takes_one = |at: usize| {
+        let value = value_of(tokens.get(at + 1)?, "bigint", statement)?;
+        let is_all = tokens.get(at + 2).is_none_or(|next| next.is("for"));
+        Some(is_all && value.parse::<i64>().is_ok_and(|limit| limit > 0))
+    };
+    let mut limits = (0..tokens.len()).filter(|&at| tokens[at].is("limit"));
     let skips = |token: &Token| token.is("offset") || token.is("fetch");
-    limit.as_deref() == Some("0") || tokens.iter().any(skips)
+    limits.any(|at| takes_one(at) != Some(true)) || tokens.iter().any(skips)
 }
 
 /// Whether the statement is about one row at most, by a unique index.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, PoisonError};
 
+use super::threads::is_asleep;
 use super::{At, Gate};
 
 thread_local! {
@@ -20,7 +21,13 @@ impl Gate {
     /// tells.
     pub(in crate::explorer) fn is_asleep(&self) -> bool {
         let inner = self.inner();
-        !inner.keeps_house && inner.threads.are_asleep(inner.sender)
+        if inner.keeps_house {
+            return false;
+        }
+        let others = inner.threads.others(inner.sender);
+        // Else they might sleep because they wait for it.
+        drop(inner);
+        others.iter().all(|thread| is_asleep(thread.as_deref()))
     }
 
     /// Whether two threads have come to statements at once.

@@ -45,16 +45,14 @@ impl Threads {
             || first.is_some_and(|(id, _)| self.entered.iter().any(|(other, _)| other != id))
     }
 
-    /// Whether all sleep but this one.
-    pub(super) fn are_asleep(&self, but: Option<ThreadId>) -> bool {
+    /// What the operating system calls all but this one.
+    pub(super) fn others(&self, but: Option<ThreadId>) -> Vec<Option<PathBuf>> {
         let others = self.entered.iter().filter(|(id, _)| Some(*id) != but);
-        others
-            .into_iter()
-            .all(|(_, path)| is_asleep(path.as_deref()))
+        others.map(|(_, path)| path.clone()).collect()
     }
 }
 
-fn is_asleep(thread: Option<&Path>) -> bool {
+pub(super) fn is_asleep(thread: Option<&Path>) -> bool {
     let stat = thread.map(|thread| fs::read_to_string(thread.join("stat")));
     match stat {
         // What comes after the name, which is in parentheses.

@@ -1,7 +1,7 @@
 //! Waits until every session has ended its step or waits.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
@@ -13,10 +13,11 @@ use crate::explorer::program::full_name;
 use crate::explorer::session::{SessionBody, SessionKind};
 use crate::sessions::{SessionError, Until};
 
-/// How long a session has slept outside of the server when it is taken for waiting.
-const ASLEEP: Duration = Duration::from_millis(10);
+/// How often in a row a session was seen to sleep outside of the server when it is taken for waiting.
+/// A time alone may have passed while nobody looked.
+const ASLEEP: usize = 32;
 
-/// How often it is looked at.
+/// How long it is until it is looked at again.
 const LOOK: Duration = Duration::from_micros(300);
 
 impl<C> Steering<'_, '_, C>
@@ -59,7 +60,7 @@ where
         if !has_calls && self.shared().is_empty() {
             return Ok(true);
         }
-        let mut asleep_since = None;
+        let mut asleep = 0;
         self.outside.clear();
         loop {
             let busy = self.busy();
@@ -77,13 +78,8 @@ where
             }
             let sleeps = |session: &usize| self.workers[*session].gate.is_asleep();
             let all_sleep = outside.iter().chain(&shared).all(sleeps) && !hook::is_connecting();
-            let now = Instant::now();
-            match all_sleep {
-                true => asleep_since = asleep_since.or(Some(now)),
-                false => asleep_since = None,
-            }
-            let is_long = asleep_since.is_some_and(|since| ASLEEP <= now - since);
-            if (outside.is_empty() && shared.is_empty()) || is_long {
+            asleep = if all_sleep { asleep + 1 } else { 0 };
+            if (outside.is_empty() && shared.is_empty()) || asleep > ASLEEP {
                 let inside_settled = inside.is_empty() || self.execution.do_all_wait(&inside)?;
                 if inside_settled {
                     self.outside = outside;

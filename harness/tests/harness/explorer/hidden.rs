@@ -339,6 +339,13 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["SELECT nextval('numbers')::text AS shown",
             "UPDATE items SET v = 10 / (v - 10) WHERE id = 1"],
     ]),
+    ("a limit that is nothing", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 LIMIT (1 - 1) FOR UPDATE",
+            "SELECT nextval('numbers')::text AS shown", "SELECT count(*)::text AS shown FROM notes",
+            "COMMIT"],
+        &["SELECT nextval('numbers')::text AS shown", "UPDATE items SET v = 1 WHERE id = 1",
+            "INSERT INTO notes VALUES ('x')"],
+    ]),
     ("what a function takes by default", &[
         &["SELECT twice()::text AS shown"],
         &["UPDATE items SET v = 99 WHERE id = 2"],
