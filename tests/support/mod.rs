@@ -7,6 +7,7 @@
     reason = "no test uses all of it"
 )]
 
+pub(crate) mod chance;
 pub(crate) mod directory;
 pub(crate) mod migrations;
 pub(crate) mod pooler;
