@@ -15,11 +15,11 @@ use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard};
 
-use super::chance::Chance;
 use super::judge;
 use super::stage::{Record, Stage};
 use super::statements::{held, set_timeouts};
 use super::turn::{Act, Ending, GuardPlan, Limit, Source, Turn};
+use crate::support::chance::Chance;
 
 /// How much later than its bound a call may return: the machine is busy, and the hand stops
 /// backends and wires for less than a second.

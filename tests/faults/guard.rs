@@ -163,6 +163,7 @@ impl<C: LoadConnection<Backend = Pg>> Guard for OwnedAdvisoryLockGuard<C> {
         self.release().map(drop)
     }
 }
+
 fn depth<C: Connection>(conn: &mut C) -> QueryResult<Option<NonZeroU32>> {
     C::TransactionManager::transaction_manager_status_mut(conn).transaction_depth()
 }

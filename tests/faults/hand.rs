@@ -10,9 +10,9 @@ use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::chance::Chance;
 use super::stage::{Record, Stage};
 use super::turn::HANDS;
+use crate::support::chance::Chance;
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::server::try_signal;
 

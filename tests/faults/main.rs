@@ -11,7 +11,6 @@
 //! make of it is not in a seed: give it more than one round.
 
 mod actor;
-mod chance;
 mod guard;
 mod hand;
 mod judge;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use diesel_locks_harness::TempPostgres;
 
 use super::actor::Actor;
-use super::chance::Chance;
 use super::hand::Hand;
 use super::judge::{self, Section, Tally};
 use super::process::Process;
 use super::stage::{Record, Stage};
+use crate::support::chance::Chance;
 use crate::support::proxy::Proxy;
 
 const ACTORS: usize = 6;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use diesel_locks::{AdvisoryLock, Wait};
 
-use super::chance::Chance;
+use crate::support::chance::Chance;
 
 /// The locks of a large set, which takes so long that faults come in the middle.
 const LARGE: std::ops::Range<i64> = 1_000..1_400;

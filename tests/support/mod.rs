@@ -7,6 +7,7 @@
     reason = "no test uses all of it"
 )]
 
+pub(crate) mod chance;
 pub(crate) mod directory;
 pub(crate) mod migrations;
 pub(crate) mod pooler;
@@ -22,6 +23,7 @@ use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
 use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::{BigInt, Bool, Integer, Text};
 use diesel_locks_harness::TestDatabase;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
@@ -39,6 +41,14 @@ pub(crate) fn migrate(conn: &mut PgConnection) {
 
 pub(crate) fn connect(database: &TestDatabase) -> PgConnection {
     PgConnection::establish(database.url()).unwrap()
+}
+
+pub(crate) type PgPool = Pool<ConnectionManager<PgConnection>>;
+
+/// Diesel's own pool.
+pub(crate) fn pool(database: &TestDatabase, size: u32) -> PgPool {
+    let manager = ConnectionManager::new(database.url());
+    Pool::builder().max_size(size).build(manager).unwrap()
 }
 
 /// A database, and two sessions of it.

@@ -11,7 +11,8 @@ mod output;
 mod rights;
 #[cfg(unix)]
 mod run {
-    #[path = "../../../../tests/faults/chance.rs"]
+    #[allow(dead_code, reason = "the tests of the locks use the rest of it")]
+    #[path = "../../../../tests/support/chance.rs"]
     mod chance;
 
     mod environment;

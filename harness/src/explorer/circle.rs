@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::explain::plain;
-use super::footprint::{Kind, Lock, Shapes};
+use super::footprint::{Kind, Lock, Shapes, Statement};
 use super::program::full_name;
 use super::ran::Record;
 use super::report::RunStep;
@@ -17,7 +17,43 @@ pub(super) fn circle(
     names: &[&str],
     victim: usize,
 ) -> Vec<String> {
-    let mut waiting: Vec<Option<usize>> = vec![None; names.len()];
+    let stand = stand(record, names.len(), victim);
+    let step = |at: usize| {
+        let taken = &record.taken[at];
+        full_name(names[taken.session], &taken.next.label)
+    };
+    let mut lines = Vec::new();
+    for &(session, at) in &stand {
+        for &(holder, until) in stand.iter().filter(|(holder, _)| *holder != session) {
+            let wanted = locks(record, shapes, at);
+            let held = held(record, holder, until).rev().find_map(|held| {
+                let tables = shared(&wanted, &locks(record, shapes, held));
+                (!tables.is_empty()).then_some((held, tables))
+            });
+            if let Some((held, tables)) = held {
+                // The server tells of one that has waited a while.
+                let seen = steps.get(at).and_then(|step| step.wanted.as_deref());
+                let seen = seen.and_then(|lock| Some(lock.rsplit_once("a row of ")?.1));
+                let tables: Vec<&str> = match seen.filter(|table| tables.contains(*table)) {
+                    Some(table) => vec![table],
+                    None => tables.iter().map(String::as_str).collect(),
+                };
+                lines.push(format!(
+                    "{} waits for {}, which has locked what it wants of {} with {}",
+                    step(at),
+                    names[holder],
+                    tables.join(" or "),
+                    step(held)
+                ));
+            }
+        }
+    }
+    lines
+}
+
+/// The sessions that stood in a circle when `victim` was ended for it, and at what.
+fn stand(record: &Record, sessions: usize, victim: usize) -> Vec<(usize, usize)> {
+    let mut waiting: Vec<Option<usize>> = vec![None; sessions];
     let mut last = None;
     let mut found = Vec::new();
     for (at, taken) in record.taken.iter().enumerate() {
@@ -41,40 +77,10 @@ pub(super) fn circle(
             waiting[victim] = None;
         }
     }
-    let stand: Vec<(usize, usize)> = (found.iter().enumerate())
-        .filter_map(|(session, at)| Some((session, (*at)?)))
-        .collect();
-    let step = |at: usize| {
-        let taken = &record.taken[at];
-        full_name(names[taken.session], &taken.next.label)
-    };
-    let mut lines = Vec::new();
-    for &(session, at) in &stand {
-        for &(holder, until) in stand.iter().filter(|(holder, _)| *holder != session) {
-            let wanted = locks(record, shapes, at);
-            let held = held(record, holder, until).rev().find_map(|held| {
-                let tables = shared(&wanted, &locks(record, shapes, held));
-                (!tables.is_empty()).then_some((held, tables))
-            });
-            if let Some((held, mut tables)) = held {
-                // The server tells of one that has waited a while.
-                let seen = steps.get(at).and_then(|step| step.wanted.as_deref());
-                let seen = seen.and_then(|lock| Some(lock.rsplit_once("a row of ")?.1));
-                if let Some(table) = seen.filter(|table| tables.contains(*table)) {
-                    tables = BTreeSet::from([table.to_owned()]);
-                }
-                let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-                lines.push(format!(
-                    "{} waits for {}, which has locked what it wants of {} with {}",
-                    step(at),
-                    names[holder],
-                    tables.join(" or "),
-                    step(held)
-                ));
-            }
-        }
-    }
-    lines
+    let stand = found.into_iter().enumerate();
+    stand
+        .filter_map(|(session, at)| Some((session, at?)))
+        .collect()
 }
 
 /// What a session has done in the transaction in which it waits.
@@ -87,7 +93,7 @@ fn held(
         let taken = &record.taken[at];
         let statement = taken.next.statement.as_ref();
         let own = statement.filter(|_| taken.session == session);
-        own.map(super::footprint::Statement::kind)
+        own.map(Statement::kind)
     };
     let ends = |at: &usize| matches!(kind(*at), Some(Kind::Commit | Kind::Rollback));
     let from = (0..until).rev().find(ends).unwrap_or(0);

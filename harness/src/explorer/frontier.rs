@@ -178,31 +178,10 @@ impl<'f> Frontier<'f> {
                 left.ends.len() - 1
             }
         };
-        let mut knowledge = lock(self.knowledge);
-        let Record { start, taken } = &ran.record;
-        let is_whole = start.len() == self.sessions;
-        if is_whole {
-            knowledge.learn(start, taken, end);
-        }
-        let may_begin_again = is_whole && !knowledge.is_exhaustive;
-        if may_begin_again {
-            left.records.push((ran.record, end));
-        }
-        if ran.waits_outside && !knowledge.is_exhaustive {
-            // What they wait for is in no footprint.
-            knowledge.is_exhaustive = true;
-            self.begin_again(&mut left, &mut knowledge);
-        }
-        while !knowledge.is_exhaustive && knowledge.shapes.revision > left.revision {
-            self.begin_again(&mut left, &mut knowledge);
-        }
-        if knowledge.is_exhaustive {
-            left.records.clear();
-        }
+        let is_contradictory = self.learn(&mut left, ran.record, end, ran.waits_outside);
         // Where the server has decided otherwise than the last time, what is left of this way is
         // not known.
-        left.cut |= knowledge.is_contradictory || ran.is_chosen;
-        drop(knowledge);
+        left.cut |= is_contradictory || ran.is_chosen;
         left.running -= 1;
         match task.node {
             // It was begun again from the start.
@@ -224,6 +203,30 @@ impl<'f> Frontier<'f> {
         }
         self.changed.notify_all();
         left.counts()
+    }
+
+    /// Adds to what is known of the program, and says whether something contradicts itself in that.
+    fn learn(&self, left: &mut Left, record: Record, end: usize, waits_outside: bool) -> bool {
+        let mut knowledge = lock(self.knowledge);
+        let is_whole = record.start.len() == self.sessions;
+        if is_whole {
+            knowledge.learn(&record.start, &record.taken, end);
+        }
+        if is_whole && !knowledge.is_exhaustive {
+            left.records.push((record, end));
+        }
+        if waits_outside && !knowledge.is_exhaustive {
+            // What they wait for is in no footprint.
+            knowledge.is_exhaustive = true;
+            self.begin_again(left, &mut knowledge);
+        }
+        while !knowledge.is_exhaustive && knowledge.shapes.revision > left.revision {
+            self.begin_again(left, &mut knowledge);
+        }
+        if knowledge.is_exhaustive {
+            left.records.clear();
+        }
+        knowledge.is_contradictory
     }
 
     /// More depends on each other than was known: what was run is looked at anew.

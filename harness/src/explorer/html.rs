@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{fs, io};
 
-use super::report::{Exploration, Run};
+use super::report::{Exploration, Run, RunStep};
 
 impl Exploration {
     /// Writes the schedules with problems to a file, as one page of HTML that refers to nothing
@@ -69,33 +69,7 @@ fn section(page: &mut String, number: usize, run: &Run, sessions: &[String]) {
     }
     page.push_str("</tr></thead><tbody>");
     for step in &run.steps {
-        page.push_str("<tr>");
-        for session in 0..sessions.len() {
-            if session != step.session {
-                page.push_str("<td></td>");
-                continue;
-            }
-            let label = step.name.split_once('.').map_or("", |(_, label)| label);
-            let class = if step.error.is_some() {
-                "failed"
-            } else {
-                "done"
-            };
-            let _ = write!(page, "<td class=\"{class}\"><b>{}</b>", escaped(label));
-            if let Some((sql, binds)) = &step.statement {
-                let _ = write!(page, "<code>{}</code>", escaped(sql));
-                if !binds.is_empty() {
-                    let _ = write!(
-                        page,
-                        "<code class=\"binds\">{}</code>",
-                        escaped(&binds.join(", "))
-                    );
-                }
-            }
-            let result = step.error.as_deref().unwrap_or("done");
-            let _ = write!(page, "<i>{}</i></td>", escaped(result));
-        }
-        page.push_str("</tr>");
+        row(page, step, sessions.len());
     }
     let _ = write!(
         page,
@@ -107,6 +81,37 @@ fn section(page: &mut String, number: usize, run: &Run, sessions: &[String]) {
         "<pre class=\"again\">{}</pre></section>",
         escaped(&run.again())
     );
+}
+
+/// A step in its session's lane.
+fn row(page: &mut String, step: &RunStep, sessions: usize) {
+    page.push_str("<tr>");
+    for session in 0..sessions {
+        if session != step.session {
+            page.push_str("<td></td>");
+            continue;
+        }
+        let label = step.name.split_once('.').map_or("", |(_, label)| label);
+        let class = if step.error.is_some() {
+            "failed"
+        } else {
+            "done"
+        };
+        let _ = write!(page, "<td class=\"{class}\"><b>{}</b>", escaped(label));
+        if let Some((sql, binds)) = &step.statement {
+            let _ = write!(page, "<code>{}</code>", escaped(sql));
+            if !binds.is_empty() {
+                let _ = write!(
+                    page,
+                    "<code class=\"binds\">{}</code>",
+                    escaped(&binds.join(", "))
+                );
+            }
+        }
+        let result = step.error.as_deref().unwrap_or("done");
+        let _ = write!(page, "<i>{}</i></td>", escaped(result));
+    }
+    page.push_str("</tr>");
 }
 
 /// The sessions in a ring, with what none of them can come before.

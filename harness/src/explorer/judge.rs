@@ -7,7 +7,7 @@ use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
 use super::differences::differences;
-use super::ends::Ending;
+use super::ends::{Content, Ending};
 use super::error::ExplorerError;
 use super::explain::explain;
 use super::model::Knowledge;
@@ -91,38 +91,39 @@ impl Serial {
             let new: Vec<Ending> = new.cloned().collect();
             others.extend(new);
         }
-        let names: Vec<&str> = program
-            .sessions
-            .iter()
+        let names: Vec<&str> = (program.sessions.iter())
             .map(|session| session.name.as_str())
             .collect();
         let (mut anomaly, cycle) = explain(&ran.record, &lock(knowledge).shapes, &names);
         if crashed.is_some() && cycle.is_empty() {
             anomaly = Some("not idempotent");
         }
-        let texts: Vec<String> = others.iter().map(Ending::text).collect();
-        // What one end alone has tells nothing.
-        let is_known = |value: &str| {
-            let having = texts
-                .iter()
-                .chain([&own])
-                .filter(|text| text.contains(value));
-            having.take(2).count() == 2
-        };
-        let mut ends = vec![ran.ending.compared(&answered, is_known)];
-        for serial in &others {
-            let end = serial.compared(&answered, is_known);
-            if !ends[1..].contains(&end) {
-                ends.push(end);
-            }
-        }
         ran.run.problems.push(Problem::NotSerializable {
             anomaly,
             cycle,
-            ends: differences(&ends),
+            ends: differences(&compared(&ran.ending, &others, &answered)),
         });
         Ok(())
     }
+}
+
+/// What is compared of an end, and of the ends of serial orders, each different one once.
+fn compared(own: &Ending, serial: &[Ending], answered: &[usize]) -> Vec<Vec<Content>> {
+    let all = || [own].into_iter().chain(serial);
+    let texts: Vec<String> = all().map(Ending::text).collect();
+    // What one end alone has tells nothing.
+    let is_known = |value: &str| {
+        let having = texts.iter().filter(|text| text.contains(value));
+        having.take(2).count() == 2
+    };
+    let mut ends = vec![own.compared(answered, is_known)];
+    for serial in serial {
+        let end = serial.compared(answered, is_known);
+        if !ends[1..].contains(&end) {
+            ends.push(end);
+        }
+    }
+    ends
 }
 
 /// All orders of some sessions.

@@ -1,5 +1,7 @@
 //! What is wrong with how a session has ended.
 
+use std::error::Error;
+
 use diesel::result::Error as DieselError;
 use diesel_locks::{Condition, LockError, condition};
 
@@ -67,20 +69,9 @@ pub(super) fn verdict<C>(
         }),
         None => None,
     };
-    let own = error.as_deref().and_then(|error| {
-        let mut known = chain(error).filter_map(|error| {
-            let lock = error
-                .downcast_ref::<LockError>()
-                .map(|error| (program.allowed)(error));
-            let diesel = error.downcast_ref::<DieselError>();
-            lock.or_else(|| diesel.map(|_| false))
-        });
-        known.next()
-    });
     // Whatever the application has made of it.
     let cause = cause.map(LockError::from);
-    let by_cause = cause.as_ref().is_some_and(|cause| (program.allowed)(cause));
-    if own.unwrap_or(by_cause) || by_cause {
+    if is_allowed(program, error.as_deref(), cause.as_ref()) {
         return excused;
     }
     let known = error.as_deref().and_then(|error| condition(error));
@@ -101,4 +92,24 @@ pub(super) fn verdict<C>(
         problem,
         is_excused: false,
     }
+}
+
+/// Whether the session may fail with this: the first error of its chain that is Diesel's or this
+/// crate's, or what the server has sent.
+fn is_allowed<C>(
+    program: &Program<'_, C>,
+    error: Option<&(dyn Error + Send + Sync + 'static)>,
+    cause: Option<&LockError>,
+) -> bool {
+    let own = error.and_then(|error| {
+        let mut known = chain(error).filter_map(|error| {
+            let lock = error
+                .downcast_ref::<LockError>()
+                .map(|error| (program.allowed)(error));
+            let diesel = error.downcast_ref::<DieselError>();
+            lock.or_else(|| diesel.map(|_| false))
+        });
+        known.next()
+    });
+    own == Some(true) || cause.is_some_and(|cause| (program.allowed)(cause))
 }

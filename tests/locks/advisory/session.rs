@@ -7,7 +7,6 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::BigInt;
 use diesel_locks::prelude::*;
 use diesel_locks::{
@@ -18,7 +17,7 @@ use serial_test::parallel;
 
 use crate::support::schema::accounts;
 use crate::support::{
-    advisory_locks, backend_pid, connect, database, eventually, lock_timeout, two_sessions,
+    advisory_locks, backend_pid, connect, database, eventually, lock_timeout, pool, two_sessions,
 };
 
 #[test]
@@ -281,8 +280,7 @@ fn a_lock_in_an_aborted_transaction_is_refused() {
 #[parallel]
 fn a_pooled_connection_takes_locks_and_a_poisoned_one_leaves_the_pool() {
     let database = TestDatabase::new().unwrap();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let pool = pool(&database, 1);
 
     let mut conn = pool.get().unwrap();
     let first = backend_pid(&mut conn);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use diesel::connection::{SimpleConnection, TransactionManager};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 use diesel::sql_types::{Integer, Text};
 use diesel_locks::prelude::*;
@@ -16,7 +15,7 @@ use serial_test::parallel;
 
 use crate::support::schema::accounts;
 use crate::support::{
-    advisory_locks, backend_pid, connect, database, lock_timeout, terminate, two_sessions,
+    advisory_locks, backend_pid, connect, database, lock_timeout, pool, terminate, two_sessions,
 };
 
 const SHORT: Duration = Duration::from_millis(20);
@@ -287,8 +286,7 @@ fn a_failing_commit_is_told_and_ends_the_transaction() {
 #[parallel]
 fn a_panic_or_a_kill_in_it_takes_the_connection_out_of_the_pool() {
     let database = TestDatabase::new().unwrap();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let pool = pool(&database, 1);
     let mut conn = pool.get().unwrap();
     let first = backend_pid(&mut conn);
     catch_unwind(AssertUnwindSafe(|| {

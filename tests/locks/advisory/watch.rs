@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait};
 use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::server::signal;
-use crate::support::{advisory_locks, backend_pid, connect, terminate};
+use crate::support::{advisory_locks, backend_pid, connect, pool, terminate};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -106,8 +105,7 @@ fn a_watch_that_is_dropped_waits_until_the_lock_is_let_go() {
 #[parallel]
 fn a_watch_that_ends_hands_back_the_connection_and_the_lock() {
     let database = TestDatabase::new().unwrap();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let pool = pool(&database, 1);
     let pid = backend_pid(&mut pool.get().unwrap());
     // The shortest interval may be too short for a busy server; it must only hang nobody.
     drop(

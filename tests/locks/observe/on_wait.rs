@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait, Waiting};
 use serial_test::parallel;
 
 use crate::support::schema::accounts;
-use crate::support::{backend_pid, two_sessions};
+use crate::support::{backend_pid, pool, two_sessions};
 
 pub(super) const SHORT: Duration = Duration::from_millis(20);
 
@@ -83,8 +82,7 @@ fn a_pool_tells_of_a_wait_from_a_second_connection_and_without_one_it_only_waits
     let (database, mut there, _) = two_sessions(crate::support::database());
     let holder = backend_pid(&mut there);
     for size in [2, 1] {
-        let manager = ConnectionManager::<PgConnection>::new(database.url());
-        let pool = Pool::builder().max_size(size).build(manager).unwrap();
+        let pool = pool(&database, size);
         there.batch_execute("SELECT pg_advisory_lock(42)").unwrap();
         let mut told = Vec::new();
         let done = pool.on_wait(

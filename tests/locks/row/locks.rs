@@ -3,14 +3,13 @@
 use diesel::connection::SimpleConnection;
 use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, LockTarget};
 use diesel_locks_harness::{Contention, Outcome, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::schema::{accounts, jobs};
-use crate::support::{connect, database};
+use crate::support::{connect, database, pool};
 
 #[derive(Debug, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = accounts, check_for_backend(Pg))]
@@ -214,8 +213,7 @@ fn what_postgresql_refuses_to_lock_is_a_database_error() {
 #[parallel]
 fn pooled_connections_and_guards_take_row_locks() {
     let database = database();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let pool = pool(&database, 1);
     let mut conn = pool.get().unwrap();
     conn.transaction::<_, LockError, _>(|conn| {
         let mut guard = conn.advisory_lock("accounts")?;

@@ -5,20 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use diesel::connection::{Instrumentation, InstrumentationEvent};
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections, TestDatabase};
+use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections};
 use serial_test::{parallel, serial};
 
 use super::fixture::explorer;
-use crate::support::database;
+use super::same_ends::assert_same_ends;
 use crate::support::schema::accounts;
-
-type PgPool = Pool<ConnectionManager<PgConnection>>;
-
-fn pool(database: &TestDatabase, size: u32) -> PgPool {
-    let manager = ConnectionManager::new(database.url());
-    Pool::builder().max_size(size).build(manager).unwrap()
-}
+use crate::support::{PgPool, database, pool};
 
 /// An application's error, which keeps nothing of what Diesel said.
 #[derive(Debug)]
@@ -365,9 +358,7 @@ fn a_call_with_a_connection_beside_its_transaction_comes_to_every_end() {
             .code("bob", both)
             .allow_results(|_| true)
     };
-    let all = explorer().exhaustive().explore().unwrap();
-    let reduced = explorer().explore().unwrap();
-    assert_eq!(all.outcomes(), reduced.outcomes());
+    let all = assert_same_ends(explorer);
     assert_eq!(all.outcomes().len(), 4, "{:#?}", all.outcomes());
 }
 
@@ -396,8 +387,6 @@ fn a_call_that_closes_a_connection_lets_go_of_its_locks_there() {
             .code("bob", tries)
             .allow_results(|_| true)
     };
-    let all = explorer().exhaustive().explore().unwrap();
-    let reduced = explorer().explore().unwrap();
-    assert_eq!(all.outcomes(), reduced.outcomes());
+    let all = assert_same_ends(explorer);
     assert_eq!(all.outcomes().len(), 2, "{:#?}", all.outcomes());
 }

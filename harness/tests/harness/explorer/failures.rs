@@ -4,12 +4,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections};
 use serial_test::{parallel, serial};
 
 use super::fixture::{deposit, explorer, set_balance};
-use crate::support::{connections, database, eventually};
+use crate::support::{connections, database, eventually, pool};
 
 #[test]
 #[parallel]
@@ -84,8 +83,7 @@ fn what_a_setup_or_an_invariant_leaves_in_its_connection_is_gone_in_the_next_sch
 fn a_teardown_that_waits_for_what_a_pool_has_kept_is_an_error_and_no_hang() {
     let database = database();
     let _seen = SeenConnections::new();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(1).build(manager).unwrap();
+    let pool = pool(&database, 1);
     let error = explorer(&database)
         .timeout(Duration::from_secs(2))
         .call("ada", || {

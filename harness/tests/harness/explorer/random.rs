@@ -18,19 +18,7 @@ use worlds::{FAMILIES, ROOMS, World};
 
 use super::same_ends::{shown, without_process};
 use super::tables::{filled, with_tables};
-
-/// SplitMix64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as usize
-    }
-}
+use crate::support::chance::Chance;
 
 /// A statement, with a bind if there is a `$1`.
 #[derive(Debug, Clone)]
@@ -57,7 +45,7 @@ const OTHERS: [&str; 6] = [
     "SELECT pg_try_advisory_xact_lock($1)::text AS shown",
 ];
 
-fn work(world: &World, chance: &mut Chance, most: usize) -> Work {
+fn work(world: &World, chance: &Chance, most: usize) -> Work {
     let levels = [
         None,
         Some("READ COMMITTED"),
@@ -66,22 +54,22 @@ fn work(world: &World, chance: &mut Chance, most: usize) -> Work {
         Some("REPEATABLE READ"),
         Some("SERIALIZABLE"),
     ];
-    let level = levels[chance.below(levels.len())];
-    let op = |chance: &mut Chance| {
-        let key = 1 + chance.below(2) as i32;
-        match chance.below(if level.is_some() { 10 } else { 9 }) {
+    let level = levels[chance.index(levels.len())];
+    let op = |chance: &Chance| {
+        let key = 1 + chance.index(2) as i32;
+        match chance.index(if level.is_some() { 10 } else { 9 }) {
             0..5 => Op {
-                sql: world.writes[chance.below(world.writes.len())],
+                sql: world.writes[chance.index(world.writes.len())],
                 key,
                 reads: false,
             },
             5..9 => Op {
-                sql: world.reads[chance.below(world.reads.len())],
+                sql: world.reads[chance.index(world.reads.len())],
                 key,
                 reads: true,
             },
             _ => {
-                let sql = OTHERS[chance.below(OTHERS.len())];
+                let sql = OTHERS[chance.index(OTHERS.len())];
                 Op {
                     sql,
                     key,
@@ -90,12 +78,12 @@ fn work(world: &World, chance: &mut Chance, most: usize) -> Work {
             }
         }
     };
-    let number = 1 + chance.below(most);
+    let number = 1 + chance.index(most);
     let ops = (0..number).map(|_| op(chance)).collect();
     Work {
         level,
         ops,
-        rolls_back: chance.below(8) == 0,
+        rolls_back: chance.index(8) == 0,
     }
 }
 
@@ -196,16 +184,14 @@ fn compare(world: &World) {
     let database = with_tables(world.schema);
     let (mut all, mut fewer, mut compared, mut lost) = (0, 0, 0, 0);
     for program in 0..programs {
-        let mut chance = Chance(seed.wrapping_mul(1_000_003).wrapping_add(program));
+        let chance = Chance::of(seed.wrapping_mul(1_000_003).wrapping_add(program));
         let works = loop {
-            let sessions = 2 + usize::from(chance.below(4) == 0);
+            let sessions = 2 + usize::from(chance.index(4) == 0);
             let longest = if sessions == 2 { 4 } else { 2 };
             let works: Vec<Vec<Work>> = (0..sessions)
                 .map(|_| {
-                    let number = 1 + usize::from(chance.below(4) == 0);
-                    (0..number)
-                        .map(|_| work(world, &mut chance, longest))
-                        .collect()
+                    let number = 1 + usize::from(chance.index(4) == 0);
+                    (0..number).map(|_| work(world, &chance, longest)).collect()
                 })
                 .collect();
             if (3..=most).contains(&orders(&works)) {

@@ -5,7 +5,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_query;
 use diesel::sql_types::Text;
-use diesel_locks_harness::{Explorer, TestDatabase};
+use diesel_locks_harness::{Exploration, Explorer, TestDatabase};
 
 use super::tables::filled;
 
@@ -75,15 +75,29 @@ pub(super) fn lost_ends(
             |explorer, (name, session)| explorer.code(name, move |conn| run(conn, session)),
         )
     };
-    let all = explorer().exhaustive().explore().unwrap();
-    let reduced = explorer().explore().unwrap();
+    let [all, fewer] = explored(explorer);
     println!(
         "{what}: {} of {} orders, {} ends",
-        reduced.schedules(),
+        fewer.schedules(),
         all.schedules(),
         all.outcomes().len()
     );
-    assert!(all.is_complete() && reduced.is_complete(), "{what}");
-    let is_same = all.outcomes() == reduced.outcomes();
-    (!is_same).then(|| [all.outcomes().to_vec(), reduced.outcomes().to_vec()])
+    assert!(all.is_complete() && fewer.is_complete(), "{what}");
+    let is_same = all.outcomes() == fewer.outcomes();
+    (!is_same).then(|| [all, fewer].map(|exploration| exploration.outcomes().to_vec()))
+}
+
+/// What came of every order.
+#[track_caller]
+pub(super) fn assert_same_ends<'e>(
+    explorer: impl Fn() -> Explorer<'e, PgConnection>,
+) -> Exploration {
+    let [all, fewer] = explored(explorer);
+    assert_eq!(all.outcomes(), fewer.outcomes());
+    all
+}
+
+/// What came of every order, and of fewer.
+fn explored<'e>(explorer: impl Fn() -> Explorer<'e, PgConnection>) -> [Exploration; 2] {
+    [explorer().exhaustive(), explorer()].map(|explorer| explorer.explore().unwrap())
 }

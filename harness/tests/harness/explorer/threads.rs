@@ -6,20 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks_harness::{CallThread, Exploration, ExplorerError, SeenConnections, TestDatabase};
 use serial_test::serial;
 
 use super::fixture::{balance, explorer};
-use crate::support::database;
 use crate::support::schema::accounts;
-
-type PgPool = Pool<ConnectionManager<PgConnection>>;
-
-fn pool(database: &TestDatabase) -> PgPool {
-    let manager = ConnectionManager::new(database.url());
-    Pool::builder().max_size(2).build(manager).unwrap()
-}
+use crate::support::{PgPool, database, pool};
 
 fn increment(pool: &PgPool) -> QueryResult<i64> {
     let mut conn = pool.get().unwrap();
@@ -54,7 +46,7 @@ fn twice(
 fn what_a_thread_of_a_call_sends_is_in_the_same_orders_as_if_the_call_had_sent_it() {
     let database = database();
     let _seen = SeenConnections::new();
-    let pool = pool(&database);
+    let pool = pool(&database, 2);
     let exploration = twice(|| beside(|| increment(&pool)), &database);
     assert!(exploration.is_complete(), "{exploration}");
     assert_eq!(exploration.failures().len(), 2, "{exploration}");
@@ -67,7 +59,7 @@ fn what_a_thread_of_a_call_sends_is_in_the_same_orders_as_if_the_call_had_sent_i
 fn a_thread_that_sends_for_a_call_and_answers_it_takes_turns_with_it() {
     let database = database();
     let _seen = SeenConnections::new();
-    let pool = pool(&database);
+    let pool = pool(&database, 2);
     let call = || {
         let (work, jobs) = mpsc::channel::<()>();
         let (answer, answers) = mpsc::channel();
@@ -105,7 +97,7 @@ fn a_thread_that_sends_for_a_call_and_answers_it_takes_turns_with_it() {
 fn two_threads_of_a_session_that_send_at_the_same_time_are_refused() {
     let database = database();
     let _seen = SeenConnections::new();
-    let pool = pool(&database);
+    let pool = pool(&database, 2);
     let barrier = Barrier::new(2);
     let both = || {
         let threads = [CallThread::new(), CallThread::new()];
@@ -134,7 +126,7 @@ fn two_threads_of_a_session_that_send_at_the_same_time_are_refused() {
 fn a_session_has_not_ended_before_the_threads_that_it_has_left_behind() {
     let database = database();
     let _seen = SeenConnections::new();
-    let pool = pool(&database);
+    let pool = pool(&database, 2);
     let call = || {
         let (thread, pool) = (CallThread::new(), pool.clone());
         thread::spawn(move || thread.run(|| increment(&pool)));
@@ -153,7 +145,7 @@ fn a_session_has_not_ended_before_the_threads_that_it_has_left_behind() {
 fn a_call_whose_thread_is_ended_has_ended_whatever_it_makes_of_that() {
     let database = database();
     let _seen = SeenConnections::new();
-    let pool = pool(&database);
+    let pool = pool(&database, 2);
     let endings = AtomicUsize::new(0);
     let call = || {
         let thread = CallThread::new();

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::sql_types::Text;
 use diesel_locks::prelude::*;
 use diesel_locks_harness::{Scenario, Session};
@@ -13,7 +12,7 @@ use serial_test::parallel;
 
 use super::fixture::{Conn, connecting};
 use crate::support;
-use crate::support::{backend_pid, database};
+use crate::support::{backend_pid, database, pool};
 
 #[test]
 #[parallel]
@@ -72,8 +71,7 @@ fn deadlock_timeout(conn: &mut Conn) -> QueryResult<String> {
 #[parallel]
 fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_setting() {
     let database = database();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(4).build(manager).unwrap();
+    let pool = pool(&database, 4);
     let scenario = Scenario::new(|| pool.get());
     let [first, second] = ["first", "second"].map(|name| scenario.session(name).unwrap());
     let begun = Instant::now();
@@ -110,8 +108,7 @@ fn a_deadlock_is_found_soon_in_the_step_that_closes_the_circle_and_leaves_no_set
 fn who_may_not_set_deadlock_timeout_keeps_the_transaction() {
     let database = database();
     let pool = |role: &'static str| {
-        let manager = ConnectionManager::<PgConnection>::new(database.url());
-        let pool = Pool::builder().max_size(3).build(manager).unwrap();
+        let pool = pool(&database, 3);
         move || {
             let mut conn = pool.get()?;
             conn.batch_execute(role)?;

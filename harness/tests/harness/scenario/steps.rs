@@ -1,14 +1,13 @@
 //! Named sessions, and steps in the order that the test writes.
 
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::{LockError, prelude::*};
 use diesel_locks_harness::{IsolationLevel, Scenario, SessionError, StepError};
 use serial_test::parallel;
 
 use super::fixture::{add, connecting, lock_account};
 use crate::support::schema::accounts;
-use crate::support::{advisory_locks, database};
+use crate::support::{advisory_locks, database, pool};
 
 #[test]
 #[parallel]
@@ -115,8 +114,7 @@ fn a_hundred_runs_are_alike() {
 #[parallel]
 fn pooled_connections_go_back_without_a_lock_or_a_transaction() {
     let database = database();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let pool = pool(&database, 3);
     let scenario = Scenario::new(|| pool.get());
     let [first, second] = ["first", "second"].map(|name| scenario.session(name).unwrap());
     first.begin().unwrap();
@@ -158,8 +156,7 @@ fn a_session_may_have_any_name() {
 #[parallel]
 fn a_connection_that_a_pool_lends_again_belongs_to_the_new_session() {
     let database = database();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let pool = pool(&database, 3);
     let scenario = Scenario::new(|| pool.get());
     let second = scenario.session("second").unwrap();
     drop(scenario.session("first").unwrap());

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, Pool};
 use diesel_locks::prelude::*;
 use diesel_locks_harness::{Scenario, SessionError, StepProblem, begin, commit};
 use serial_test::parallel;
 
 use super::fixture::{Conn, add, connecting, lock_account, lock_account_in_transaction, problem};
-use crate::support::database;
+use crate::support::{database, pool};
 
 #[test]
 #[parallel]
@@ -85,8 +84,7 @@ fn a_step_that_ends_instead_of_waiting_is_an_error_and_keeps_its_result() {
 #[parallel]
 fn a_step_that_waits_on_a_connection_of_its_own_is_seen_to() {
     let database = database();
-    let manager = ConnectionManager::<PgConnection>::new(database.url());
-    let pool = Pool::builder().max_size(3).build(manager).unwrap();
+    let pool = pool(&database, 3);
     let lock = |conn: &mut Conn| conn.transaction(|conn| conn.advisory_xact_lock(1));
     let scenario = Scenario::new(connecting(&database));
     let [first, second, third] =

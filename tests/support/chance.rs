@@ -4,9 +4,13 @@ use std::cell::Cell;
 pub(crate) struct Chance(Cell<u64>);
 
 impl Chance {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(Cell::new(seed))
+    }
+
     /// Each `player` of a `seed` has a sequence of its own.
     pub(crate) fn new(seed: u64, player: &str) -> Self {
-        let chance = Self(Cell::new(seed));
+        let chance = Self::of(seed);
         for byte in player.bytes() {
             chance.0.set(chance.number() ^ u64::from(byte));
         }
@@ -19,6 +23,11 @@ impl Chance {
         number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         number ^ (number >> 31)
+    }
+
+    /// The place of one of so many.
+    pub(crate) fn index(&self, length: usize) -> usize {
+        (self.number() % length as u64) as usize
     }
 
     pub(crate) fn below(&self, limit: u32) -> u32 {
