@@ -1,7 +1,7 @@
 //! What the statements of committed transactions have read and written.
 
 use crate::explorer::footprint::{Kind, Shapes, Thing, Touch};
-use crate::explorer::model::{Next, Taken};
+use crate::explorer::model::{CRASH, Next, Taken};
 use crate::explorer::program::full_name;
 use crate::explorer::ran::Record;
 use crate::sessions::IsolationLevel;
@@ -71,6 +71,9 @@ pub(super) fn accesses(record: &Record, shapes: &Shapes, names: &[&str]) -> Vec<
             continue;
         };
         let session = &mut sessions[taken.session];
+        if taken.next.label == CRASH {
+            session.end();
+        }
         let (end, fails) = end(record, at, taken);
         for part in statement.split() {
             match part.kind() {
