@@ -72,5 +72,7 @@ mod tests {
         assert!(!names.by_key.contains_key(&(0, None)));
         names.remember((0, None), &"long".repeat(MOST));
         assert_eq!((names.bytes, names.by_key.len()), (0, 0));
+        names.remember((0, None), &"x".repeat(MOST - BESIDE));
+        assert_eq!((names.bytes, names.by_key.len()), (MOST, 1));
     }
 }

@@ -237,6 +237,8 @@ mod tests {
         };
         assert_eq!((process.pid, process.blocked_by), (11, 12));
         assert_eq!((&*process.mode, &*process.object), ("ShareLock", german));
+        let word = "Lock: process 11 waits for ShareLock; blocked by process 12.";
+        assert_eq!(processes(word)[0].mode, "ShareLock");
         assert_eq!(processes("no such line"), []);
         assert_eq!(processes(""), []);
     }

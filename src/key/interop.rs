@@ -45,8 +45,8 @@ impl LockKey {
     /// The key that Ruby's [with_advisory_lock] gives a name: a pair of the lower 31 bits of its
     /// CRC-32 and of the number in `WITH_ADVISORY_LOCK_PREFIX`, which is 0 unless it is set.
     ///
-    /// With a prefix, use the first half of this key: `LockKey::Pair(first, prefix)`. What is a number in
-    /// Ruby is no name: `with_advisory_lock(42)` is `LockKey::Pair(42, 0)`.
+    /// With a prefix, use the first half of this key: `LockKey::Pair(first, prefix)`. What is a
+    /// number in Ruby is no name: `with_advisory_lock(42)` is `LockKey::Pair(42, 0)`.
     ///
     /// ```
     /// use diesel_locks::LockKey;

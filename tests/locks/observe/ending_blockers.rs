@@ -125,6 +125,7 @@ fn superusers_prepared_transactions_and_oneself_are_spared_and_so_said() {
         .iter()
         .find(|end| end.spared == Some(Spared::Superuser))
         .unwrap();
+    assert!(!spared.is_ended());
     assert!(
         spared
             .to_string()

@@ -355,6 +355,28 @@ fn a_wait_is_a_line_that_says_behind_whom() {
 
 #[test]
 #[parallel]
+fn whoever_is_next_at_a_row_has_a_lock_on_it() {
+    let server = server();
+    let conn = &mut connect_to(&server);
+    conn.batch_execute("CREATE TABLE tasks (id int); INSERT INTO tasks VALUES (1)")
+        .unwrap();
+    let actors = ["holder", "next"].map(|name| Actor::new(&server, name));
+    let [holder, next] = &actors;
+    holder.does("BEGIN; SELECT FROM tasks FOR UPDATE");
+    next.waits(conn, "SELECT FROM tasks FOR UPDATE");
+    let all = conn.locks().unwrap();
+    let rows: Vec<_> = (of(&all, next.pid).into_iter())
+        .filter_map(|lock| match &lock.object {
+            LockedObject::Row(row) => Some((row.relation.name.as_deref(), row.ctid, lock.granted)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rows, [(Some("tasks"), (0, 1), true)], "{all:?}");
+    end(&server, actors.into());
+}
+
+#[test]
+#[parallel]
 fn what_a_serializable_transaction_has_read_is_a_page_of_an_index() {
     let (_database, mut here, mut there) = two_sessions(database());
     there

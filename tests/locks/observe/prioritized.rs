@@ -106,6 +106,7 @@ fn a_filter_that_panics_ends_the_priority_and_is_heard_of_only_by_who_asks() {
         let filter = |_: &SessionInfo| panic!("filter");
         let priority =
             Prioritized::start_filtered(&mut conn, second, End::Terminate, SHORT, filter).unwrap();
+        assert!(!priority.is_over());
         let late = conn
             .advisory_lock_timeout(1, Duration::from_millis(300))
             .map(drop);
@@ -134,19 +135,21 @@ fn a_priority_leaves_alone_who_is_in_nobodys_way_and_whom_it_must_spare() {
     let [idle, superuser] = &actors;
     idle.does("BEGIN; SELECT pg_advisory_lock(1)");
     superuser.does("SELECT pg_advisory_lock(2)");
-    let second = connect_to(&server);
-    let priority = Prioritized::start(&mut conn, second, End::Terminate, SHORT).unwrap();
-    let late = conn
-        .advisory_lock_timeout(2, Duration::from_millis(300))
-        .map(drop);
-    assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
-    let ends = priority.stop().unwrap();
-    // Answered once, though it was in the way all the time.
-    assert_eq!(ends.len(), 1);
-    assert_eq!(
-        (ends[0].session.pid, ends[0].spared),
-        (superuser.pid, Some(Spared::Superuser))
-    );
+    for how in [End::Terminate, End::Cancel] {
+        let second = connect_to(&server);
+        let priority = Prioritized::start(&mut conn, second, how, SHORT).unwrap();
+        let late = conn
+            .advisory_lock_timeout(2, Duration::from_millis(300))
+            .map(drop);
+        assert!(matches!(late, Err(LockError::Timeout { .. })), "{late:?}");
+        let ends = priority.stop().unwrap();
+        // Answered once, though it was in the way all the time.
+        assert_eq!(ends.len(), 1);
+        assert_eq!(
+            (ends[0].session.pid, ends[0].spared),
+            (superuser.pid, Some(Spared::Superuser))
+        );
+    }
     idle.does("SELECT 1");
     end(&server, actors.into());
 }
@@ -175,6 +178,35 @@ fn a_priority_waits_before_it_ends_anybody_and_ends_nobody_afterwards() {
         .map(drop);
     assert!(late.is_err());
     holder.does("SELECT pg_advisory_unlock(1)");
+}
+
+#[test]
+#[parallel]
+fn a_priority_that_is_dropped_waits_for_what_it_does_at_the_moment() {
+    let server = server_with_app();
+    let (mut conn, second) = (connect_to(&server), connect_to(&server));
+    let holder = Actor::of(&server, "app", "holder");
+    holder.does("SELECT pg_advisory_lock(1)");
+    let (asked, is_asked) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    let filter = move |_: &SessionInfo| {
+        asked.send(()).unwrap();
+        answers.recv().unwrap_or(false)
+    };
+    let priority =
+        Prioritized::start_filtered(&mut conn, second, End::Terminate, SHORT, filter).unwrap();
+    let waiter = thread::spawn(move || conn.advisory_lock(1).map(drop));
+    is_asked.recv().unwrap();
+    let (is_over, over) = mpsc::channel();
+    let dropping = thread::spawn(move || {
+        drop(priority);
+        is_over.send(())
+    });
+    assert!(over.recv_timeout(Duration::from_secs(1)).is_err());
+    answer.send(false).unwrap();
+    dropping.join().unwrap().unwrap();
+    holder.does("SELECT pg_advisory_unlock(1)");
+    waiter.join().unwrap().unwrap();
 }
 
 #[test]

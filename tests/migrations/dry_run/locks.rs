@@ -186,13 +186,20 @@ fn only_the_strongest_lock_on_a_table_says_what_else_becomes_of_it() {
 }
 
 #[test]
-fn an_index_that_is_built_again_with_its_table_is_no_table_that_is_rewritten() {
+fn an_index_that_is_built_again_comes_after_its_table_and_is_not_called_rewritten() {
     let (_database, mut conn) = prepared();
+    conn.batch_execute("CREATE INDEX an_index ON jobs (id)")
+        .unwrap();
     let migrations = All::of([("1", "ALTER TABLE jobs ALTER id TYPE bigint")]);
     let run = MigrationLock::new()
         .dry_run(&mut conn, &migrations)
         .unwrap();
     assert_eq!(touched(&run, 0).rewritten, ["public.jobs"]);
+    let locked: Vec<_> = (touched(&run, 0).locks.iter())
+        .filter(|lock| lock.mode == ACCESS_EXCLUSIVE)
+        .map(|lock| &*lock.relation)
+        .collect();
+    assert_eq!(locked[..2], ["public.jobs", "public.an_index"]);
 }
 
 #[test]
