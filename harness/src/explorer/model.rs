@@ -3,6 +3,7 @@
 mod knowledge;
 mod local;
 mod state;
+mod transaction;
 
 pub(super) use knowledge::{Actor, Knowledge, Known, Way};
 pub(super) use state::{CRASH, Coming, Effect, Next, State, Taken, UNANSWERED};

@@ -105,6 +105,19 @@ impl Footprint {
         }
     }
 
+    /// Both of them.
+    pub(crate) fn add(&mut self, more: Self) {
+        self.unknown |= more.unknown;
+        self.sees_all |= more.sees_all;
+        if more.serializable != Serializable::No && self.serializable != Serializable::Yes {
+            self.serializable = more.serializable;
+        }
+        self.sees.extend(more.sees);
+        self.locks.extend(more.locks);
+        self.publishes.extend(more.publishes);
+        self.lets_go.extend(more.lets_go);
+    }
+
     /// Whether the order of these two, of different sessions, may matter.
     pub(crate) fn depends(&self, other: &Self) -> bool {
         self.unknown

@@ -1,7 +1,8 @@
 //! A session's transaction, as its statements tell.
 
+use super::transaction::Transaction;
 use crate::explorer::footprint::{
-    Footprint, Kind, Lock, Serializable, Shapes, Statement, Strength, Thing,
+    Footprint, Kind, Lock, Serializable, Shapes, Statement, Strength,
 };
 use crate::sessions::IsolationLevel;
 
@@ -17,22 +18,6 @@ pub(super) struct Local {
     was_unknown: bool,
     /// Nothing is known of what it does from now on, such as after a `SET`.
     is_lost: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Transaction {
-    level: IsolationLevel,
-    has_snapshot: bool,
-    /// It has written or locked.
-    is_quiet: bool,
-    /// It has done something of which nothing is known.
-    is_unknown: bool,
-    /// What its COMMIT does before it commits: what was deferred.
-    deferred: Footprint,
-    writes: Vec<Thing>,
-    locks: Vec<Lock>,
-    /// Those of the locks that it has for certain.
-    held: Vec<Lock>,
 }
 
 /// What a statement will do, before it is known how it ends.
@@ -66,10 +51,7 @@ impl Local {
         let parts = statement.split();
         for part in &parts {
             let mut waits = None;
-            add(
-                &mut footprint,
-                local.part(part, shapes, &mut waits, &mut is_lost),
-            );
+            footprint.add(local.part(part, shapes, &mut waits, &mut is_lost));
             waits_for = waits;
         }
         let waits_for = waits_for.filter(|_| parts.len() == 1);
@@ -172,12 +154,7 @@ impl Local {
             && touch.bumps.is_empty()
             && touch.session_locks.is_empty();
         if touch.is_deferred {
-            // All that the statement touches may be what is looked at once more.
-            let locked = touch.locks.iter().map(|lock| &lock.thing);
-            let seen = touch.reads.iter().chain(&touch.writes).chain(locked);
-            transaction.deferred.sees.extend(seen.cloned());
-            let locks = touch.locks.iter().chain(&touch.bumps);
-            transaction.deferred.locks.extend(locks.cloned());
+            transaction.defer(&touch);
         }
         let mut footprint = Footprint {
             serializable: match (transaction.level, transaction.is_quiet) {
@@ -249,7 +226,7 @@ impl Local {
     pub(super) fn crash(&self) -> Foreseen {
         let mut footprint = Footprint::default();
         if let Some(transaction) = &self.transaction {
-            add(&mut footprint, transaction.clone().let_go());
+            footprint.add(transaction.clone().let_go());
         }
         // It may have any lock of a session.
         footprint.unknown |= self.is_lost || self.was_unknown;
@@ -315,64 +292,10 @@ impl Foreseen {
             // A level that could not be set is none.
             transaction.level =
                 (before.transaction.as_ref()).map_or(transaction.level, |before| before.level);
-            add(&mut self.footprint, transaction.let_go());
+            self.footprint.add(transaction.let_go());
         } else if let Some(ended) = &before.transaction {
-            add(&mut self.footprint, ended.clone().let_go());
+            self.footprint.add(ended.clone().let_go());
         }
         (self.footprint, after)
     }
-}
-
-impl Transaction {
-    fn new(level: IsolationLevel) -> Self {
-        Self {
-            level,
-            has_snapshot: false,
-            is_quiet: true,
-            is_unknown: false,
-            deferred: Footprint::default(),
-            writes: Vec::new(),
-            locks: Vec::new(),
-            held: Vec::new(),
-        }
-    }
-
-    /// It may have let go of any of its locks.
-    fn let_go(&mut self) -> Footprint {
-        self.held.clear();
-        Footprint {
-            unknown: self.is_unknown,
-            serializable: self.serializable(),
-            lets_go: self.locks.clone(),
-            ..Footprint::default()
-        }
-    }
-
-    fn end(&mut self, commits: bool) -> Footprint {
-        let mut footprint = self.let_go();
-        if commits {
-            add(&mut footprint, std::mem::take(&mut self.deferred));
-            footprint.publishes.append(&mut self.writes);
-        }
-        footprint
-    }
-
-    fn serializable(&self) -> Serializable {
-        match self.level == IsolationLevel::Serializable && self.has_snapshot {
-            true => Serializable::Yes,
-            false => Serializable::No,
-        }
-    }
-}
-
-fn add(to: &mut Footprint, more: Footprint) {
-    to.unknown |= more.unknown;
-    to.sees_all |= more.sees_all;
-    if more.serializable != Serializable::No && to.serializable != Serializable::Yes {
-        to.serializable = more.serializable;
-    }
-    to.sees.extend(more.sees);
-    to.locks.extend(more.locks);
-    to.publishes.extend(more.publishes);
-    to.lets_go.extend(more.lets_go);
 }
