@@ -325,6 +325,8 @@ fn a_timeout_is_a_timeout_whichever_statement_it_ends() {
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 signal("-STOP", &[pid]);
+                // For longer than the limit, so that some are late.
+                thread::sleep(Duration::from_millis(2));
                 signal("-CONT", &[pid]);
             }
         });
