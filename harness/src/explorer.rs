@@ -241,7 +241,7 @@ where
     /// The connections have to be opened from now on, or while a [`SeenConnections`] lives: that
     /// sets Diesel's default instrumentation. What a pool and Diesel send of themselves is no step.
     /// A session that waits for something else than the server, such as a pool of one connection or
-    /// a channel, is seen to, 10 ms after it has gone to sleep; every order is run then, because
+    /// a channel, is seen to, some 10 ms after it has gone to sleep; every order is run then, because
     /// nothing tells what such a wait depends on. A deadlock of such connections costs the server's
     /// `deadlock_timeout`. Threads that the code starts are the session's too where it gives them a
     /// [`CallThread`].
