@@ -36,7 +36,7 @@ pub trait LockTimeoutExt: LoadConnection<Backend = Pg> + Sized {
     /// was.
     ///
     /// Two round trips beside those of `work`, whatever the number of locks. Whole milliseconds,
-    /// rounded up: see [`Wait::Timeout`].
+    /// rounded up: see [`Wait::Timeout`](crate::Wait::Timeout).
     ///
     /// # Transactions
     ///

@@ -127,7 +127,8 @@ fn end(record: &Record, at: usize, taken: &Taken) -> (usize, bool) {
         let (_, fails) = resumed.find(|(session, _)| *session == taken.session)?;
         Some((end, *fails))
     };
-    let mut later = record.taken.iter().enumerate().skip(at + 1);
+    // By itself, where the wait has ended so.
+    let mut later = record.taken.iter().enumerate().skip(at);
     later.find_map(resumed).unwrap_or((usize::MAX, true))
 }
 
