@@ -323,16 +323,22 @@ fn a_timeout_is_a_timeout_whichever_statement_it_ends() {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_over.load(Ordering::Relaxed) {
+            // At another moment of a statement each time, for longer than the limit.
+            for moment in (0..1_000).step_by(37).cycle() {
+                thread::sleep(Duration::from_micros(moment));
                 signal("-STOP", &[pid]);
-                // For longer than the limit, so that some are late.
                 thread::sleep(Duration::from_millis(2));
                 signal("-CONT", &[pid]);
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
             }
         });
         let mut others = Vec::new();
-        let mut late = 0;
-        for _ in 0..1_000 {
+        let (mut late, mut number) = (0, 0);
+        let begun = Instant::now();
+        while number < 1_000 || (late == 0 && begun.elapsed() < Duration::from_secs(60)) {
+            number += 1;
             let locked = conn.transaction(|conn| {
                 conn.execute_for_update_timeout(accounts::table, Duration::from_millis(1))
             });
