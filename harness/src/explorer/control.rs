@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
 use crate::sessions::LET_GO;
@@ -17,34 +17,23 @@ pub(super) struct Control<C> {
 }
 
 impl<C: LoadConnection<Backend = Pg>> Control<C> {
-    /// Takes note of how the connection is. It waits for a lock so long at most, if it had no limit.
+    /// Takes note of how the connection is. Once it is [`reset`](Self::reset), it waits for a lock
+    /// so long at most, if it had no limit.
     pub(super) fn new(mut conn: C, limit: Duration) -> QueryResult<Self> {
         // A limit of nothing is none.
         let limit = limit.as_millis().clamp(1, i32::MAX as u128);
-        conn.batch_execute(&format!(
-            "SELECT pg_catalog.set_config('lock_timeout', '{limit}', false) \
-             WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0'"
-        ))?;
-        let settings = sql::<Text>(
-            "SELECT pg_catalog.format('pg_catalog.set_config(%L, %L, false)', s.name, s.setting) \
-             FROM ROWS FROM (pg_catalog.pg_show_all_settings()) AS s \
+        let statements = sql::<Text>(&format!(
+            "SELECT pg_catalog.format('SELECT pg_catalog.set_config(%L, %L, false)', name, value) \
+             FROM (SELECT s.name, s.setting FROM ROWS FROM (pg_catalog.pg_show_all_settings()) AS s \
              WHERE s.source OPERATOR(pg_catalog.=) 'session' \
-             UNION ALL SELECT pg_catalog.format('pg_catalog.set_config(%L, %L, false)', \
-             'role', pg_catalog.current_setting('role'))",
-        );
-        let settings: Vec<String> = settings.load(&mut conn)?;
-        let has_temporary = sql::<Bool>(
-            "SELECT pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid",
-        );
-        let discard = match has_temporary.get_result(&mut conn)? {
-            true => "",
-            false => "DISCARD TEMP; ",
-        };
-        let reset = format!(
-            "ROLLBACK; RESET ROLE; RESET ALL; {discard}\
-             SELECT pg_catalog.pg_advisory_unlock_all(), {}",
-            settings.join(", ")
-        );
+             UNION ALL SELECT 'lock_timeout', '{limit}' \
+             WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0' \
+             UNION ALL SELECT 'role', pg_catalog.current_setting('role')) AS own (name, value) \
+             UNION ALL SELECT 'DISCARD TEMP' \
+             WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.=) 0::pg_catalog.oid"
+        ));
+        let statements: Vec<String> = statements.load(&mut conn)?;
+        let reset = format!("{LET_GO}; RESET ROLE; RESET ALL; {}", statements.join("; "));
         Ok(Self { conn, reset })
     }
 

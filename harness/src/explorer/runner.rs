@@ -23,7 +23,7 @@ use super::scout::Scout;
 use super::session::SessionKind;
 use super::steps::StepResult;
 use super::verdict;
-use super::worker::Worker;
+use super::worker::{self, Worker};
 use crate::chain::words;
 use crate::panics;
 use crate::sessions::{Execution, SessionError};
@@ -35,7 +35,7 @@ pub(super) struct Runner<'r, 's, 'env, C> {
     scope: &'s Scope<'s, 'env>,
     knowledge: &'r Mutex<Knowledge>,
     /// Those of the sessions first: they have something to say when they end.
-    workers: Vec<Worker<'r, C>>,
+    workers: Vec<Worker<'s, 'r, C>>,
     control: Control<C>,
     scout: Scout<C>,
     execution: Arc<Execution>,
@@ -133,7 +133,7 @@ where
         let (mut ran, ended) = steering.into_ran();
         if taken.is_err() {
             // What they hold is in the way of the teardown.
-            self.workers.clear();
+            worker::end(&mut self.workers);
         }
         taken?;
         ran.run.transcript = self.execution.transcript();
@@ -146,7 +146,7 @@ where
             self.check(ends, &mut ran)?;
         }
         if !is_reset {
-            self.workers.clear();
+            worker::end(&mut self.workers);
             *self = Self::open(self.program, self.connect, self.scope, self.knowledge)?;
         }
         Ok(ran)
@@ -231,6 +231,12 @@ where
             ran.run.problems.push(Problem::Invariant { name, reason });
         }
         Ok(())
+    }
+}
+
+impl<C> Drop for Runner<'_, '_, '_, C> {
+    fn drop(&mut self) {
+        worker::end(&mut self.workers);
     }
 }
 

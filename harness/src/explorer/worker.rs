@@ -1,6 +1,6 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::{self, Scope};
+use std::thread::{self, Scope, ScopedJoinHandle};
 use std::{mem, ptr};
 
 use crossbeam::channel::{self, Sender};
@@ -24,9 +24,10 @@ use crate::sessions::{Execution, LET_GO, SessionError};
 type Job<'e, C> = Box<dyn FnOnce(&mut C) + Send + 'e>;
 
 /// A session's thread, with its connection.
-pub(super) struct Worker<'e, C> {
+pub(super) struct Worker<'s, 'e, C> {
+    thread: ScopedJoinHandle<'s, C>,
     connect: &'e Connect<'e, C>,
-    jobs: Option<Sender<Job<'e, C>>>,
+    jobs: Sender<Job<'e, C>>,
     pub(super) gate: Arc<Gate>,
     execution: Arc<Execution>,
     index: usize,
@@ -34,20 +35,18 @@ pub(super) struct Worker<'e, C> {
     pub(super) finds_deadlocks: bool,
 }
 
-impl<'e, C> Worker<'e, C>
+impl<'s, 'e, C> Worker<'s, 'e, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
+    'e: 's,
 {
-    pub(super) fn start<'s>(
+    pub(super) fn start(
         scope: &'s Scope<'s, '_>,
         execution: &Arc<Execution>,
         session: &SessionBody<'_, C>,
         connect: &'e Connect<'e, C>,
         own: Connected<C>,
-    ) -> Result<Self, SessionError>
-    where
-        'e: 's,
-    {
+    ) -> Result<Self, SessionError> {
         let Some(index) = execution.enter(&session.name, own.backend_pid) else {
             return Err(SessionError::Duplicate {
                 session: session.name.clone(),
@@ -57,7 +56,7 @@ where
         let gate = Arc::new(Gate::new(index, execution, holds));
         let (sender, jobs) = channel::unbounded::<Job<'e, C>>();
         let leaving = Leaving(Arc::clone(execution), index);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             // A name that no thread can have is no reason to panic.
             .name(format!("session {}", session.name.replace('\0', "")))
             .spawn_scoped(scope, move || {
@@ -67,13 +66,14 @@ where
                     job(&mut conn);
                 }
                 // A connection that is lost has let go.
-                let _ = conn.batch_execute(LET_GO);
-                let _ = conn.batch_execute("RESET deadlock_timeout");
+                let _ = conn.batch_execute(&format!("{LET_GO}; RESET deadlock_timeout"));
+                conn
             })
             .map_err(SessionError::Thread)?;
         Ok(Self {
+            thread,
             connect,
-            jobs: Some(sender),
+            jobs: sender,
             gate,
             execution: Arc::clone(execution),
             index,
@@ -125,23 +125,24 @@ where
     }
 
     fn send(&self, job: impl FnOnce(&mut C) + Send + 'e) {
-        if let Some(jobs) = &self.jobs {
-            // A thread that is gone is seen by the execution.
-            let _ = jobs.send(Box::new(move |conn| {
-                let _ = panic::catch_unwind(AssertUnwindSafe(|| job(conn)));
-            }));
-        }
+        // A thread that is gone is seen by the execution.
+        let _ = self.jobs.send(Box::new(move |conn| {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| job(conn)));
+        }));
     }
 }
 
-impl<C> Drop for Worker<'_, C> {
-    fn drop(&mut self) {
-        self.gate.stop();
-        if self.execution.is_running(self.index) {
-            self.execution.stop(self.index);
+/// Ends the sessions. All have let go before any disconnects: that keeps the server busy.
+pub(super) fn end<C>(workers: &mut Vec<Worker<'_, '_, C>>) {
+    for worker in &*workers {
+        worker.gate.stop();
+        if worker.execution.is_running(worker.index) {
+            worker.execution.stop(worker.index);
         }
-        self.jobs = None;
     }
+    let threads: Vec<_> = workers.drain(..).map(|worker| worker.thread).collect();
+    let connections: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
+    drop(connections);
 }
 
 /// Says that a session has ended, however that comes.
@@ -181,14 +182,11 @@ where
 /// whether it does.
 fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, bool)> {
     let asked = diesel::select(sql::<(Integer, Bool)>(
-        "pg_catalog.pg_backend_pid(), \
-         pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on'",
+        "pg_catalog.pg_backend_pid(), CASE \
+         WHEN pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' \
+         THEN pg_catalog.set_config('deadlock_timeout', '1ms', false) IS NOT NULL ELSE false END",
     ));
-    let (pid, is_superuser) = asked.get_result(conn)?;
-    if is_superuser {
-        conn.batch_execute("SET deadlock_timeout = '1ms'")?;
-    }
-    Ok((pid, is_superuser))
+    asked.get_result(conn)
 }
 
 /// Puts the hook into a connection, before the instrumentation that it has.

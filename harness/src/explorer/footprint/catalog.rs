@@ -8,8 +8,9 @@ use diesel::pg::Pg;
 use diesel::sql_types::Text;
 use diesel::{QueryResult, RunQueryDsl};
 
-use super::query::{CATALOG, OWN_PATH, VIEWS};
+use super::query::{CATALOG, OPERATORS, OWN_PATH, VIEWS};
 use super::tokens::{Token, tokens};
+use crate::sessions::IsolationLevel;
 
 /// What is called in an order that makes no difference.
 pub(super) const CLOCKS: [&str; 10] = [
@@ -25,9 +26,11 @@ pub(super) const CLOCKS: [&str; 10] = [
     "uuid_generate_v4",
 ];
 
-/// The application's tables, by their qualified names.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
+    /// That of the connection; none is PostgreSQL's own default.
+    pub(crate) default_level: Option<IsolationLevel>,
+    /// The application's tables, by their qualified names.
     pub(crate) relations: HashMap<String, Relation>,
     /// By their unqualified names, without those of extensions that compute what they are given.
     pub(crate) functions: HashMap<String, Vec<Function>>,
@@ -102,10 +105,13 @@ fn load<C: LoadConnection<Backend = Pg>>(conn: &mut C, query: &str) -> QueryResu
 }
 
 impl Catalog {
-    /// Three round trips at most, two of them for types that are looked up once, and three more
-    /// where there are views.
+    /// One round trip, one more where there are operators, casts or domains, and three more where
+    /// there are views.
     pub(crate) fn load<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<Self> {
         let mut rows = load(conn, CATALOG)?;
+        if rows.iter().any(|(kind, ..)| kind == "extra") {
+            rows.extend(load(conn, OPERATORS)?);
+        }
         let is_view = |(kind, _, detail, _): &Row| kind == "relation" && detail == "v";
         if rows.iter().any(is_view) {
             conn.batch_execute(OWN_PATH)?;
@@ -141,7 +147,15 @@ impl Catalog {
             self.own_operators = true;
             return;
         }
-        if kind == "function" || kind == "volatile" {
+        if kind == "level" {
+            self.default_level = match detail.as_str() {
+                "serializable" => Some(IsolationLevel::Serializable),
+                "repeatable read" => Some(IsolationLevel::RepeatableRead),
+                _ => None,
+            };
+            return;
+        }
+        if ["extra", "function", "volatile"].contains(&kind.as_str()) {
             return;
         }
         let words = tokens(more);

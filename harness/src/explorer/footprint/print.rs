@@ -63,6 +63,11 @@ impl Lock {
     pub(crate) fn conflicts(&self, other: &Self) -> bool {
         self.strength.conflicts(other.strength) && self.thing.meets(&other.thing)
     }
+
+    /// Whether who has it has the other one, too.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.strength >= other.strength && self.thing == other.thing
+    }
 }
 
 /// Whether an event belongs to a serializable transaction.

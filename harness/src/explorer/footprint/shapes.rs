@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use diesel::QueryResult;
 use diesel::connection::LoadConnection;
-use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::Text;
-use diesel::{QueryResult, RunQueryDsl};
 
 use super::catalog::Catalog;
 use super::define::may_define;
@@ -22,7 +20,6 @@ use crate::sessions::IsolationLevel;
 #[derive(Debug, Default)]
 pub(crate) struct Shapes {
     catalog: Option<Catalog>,
-    default_level: Option<IsolationLevel>,
     /// None where it can't be told what the statement does.
     shapes: HashMap<String, Option<Shape>>,
     /// The words of statements whose values are other ones in each run, such as numbers of
@@ -131,14 +128,6 @@ impl Shapes {
     {
         if self.catalog.is_none() {
             self.catalog = Some(Catalog::load(conn)?);
-            let level: String =
-                sql::<Text>("SELECT pg_catalog.current_setting('default_transaction_isolation')")
-                    .get_result(conn)?;
-            self.default_level = Some(match level.as_str() {
-                "serializable" => IsolationLevel::Serializable,
-                "repeatable read" => IsolationLevel::RepeatableRead,
-                _ => IsolationLevel::ReadCommitted,
-            });
         }
         Ok(())
     }
@@ -148,7 +137,8 @@ impl Shapes {
     }
 
     pub(crate) fn default_level(&self) -> IsolationLevel {
-        self.default_level.unwrap_or(IsolationLevel::ReadCommitted)
+        let known = (self.catalog.as_ref()).and_then(|catalog| catalog.default_level);
+        known.unwrap_or(IsolationLevel::ReadCommitted)
     }
 
     /// What a single statement touches, if that is known.

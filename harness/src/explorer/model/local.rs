@@ -270,6 +270,11 @@ impl Local {
 }
 
 impl Foreseen {
+    /// Whether the session has the lock anyway.
+    pub(super) fn has(&self, lock: &Lock) -> bool {
+        self.after.held().any(|held| held.covers(lock))
+    }
+
     /// What the session is after the statement, which may have failed, and surely has the lock
     /// that it might have waited for.
     pub(super) fn end(mut self, before: &Local, fails: bool, holds: bool) -> (Footprint, Local) {

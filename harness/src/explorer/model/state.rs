@@ -143,6 +143,16 @@ impl Coming {
     pub(crate) fn waits_for(&self) -> Option<&Lock> {
         self.foreseen.as_ref()?.waits_for.as_ref()
     }
+
+    /// Whether the session has that lock only once this has ended.
+    pub(crate) fn takes_lock(&self) -> bool {
+        let has = |lock| {
+            self.foreseen
+                .as_ref()
+                .is_some_and(|foreseen| foreseen.has(lock))
+        };
+        self.waits_for().is_some_and(|lock| !has(lock))
+    }
 }
 
 impl State {
