@@ -115,6 +115,28 @@ fn a_row_lock_leaves_the_two_serial_orders() {
 
 #[test]
 #[parallel]
+fn who_waits_for_a_lock_that_has_become_stronger_comes_later() {
+    let database = database();
+    let shared = |conn: &mut PgConnection| -> QueryResult<i64> {
+        let balance = accounts::table.find(1).select(accounts::balance);
+        balance.for_share().first(conn)
+    };
+    let update = move |conn: &mut PgConnection| {
+        conn.transaction(|conn| {
+            shared(conn)?;
+            diesel::update(accounts::table.find(1))
+                .set(accounts::balance.eq(7))
+                .execute(conn)
+        })
+    };
+    let explorer = explorer(&database).code("ada", update).code("bob", shared);
+    let exploration = explored("FOR SHARE, and an update", &explorer);
+    assert_eq!(exploration.schedules(), 2, "{:#?}", exploration.list());
+    assert!(exploration.is_complete());
+}
+
+#[test]
+#[parallel]
 fn three_lost_updates_are_thirty_six_orders() {
     let database = database();
     let exploration = explored("3, lost update", &workers(&database, 3, increment));

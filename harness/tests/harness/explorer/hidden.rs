@@ -361,6 +361,40 @@ const PROGRAMS: &[(&str, &[Session])] = &[
     ]),
 ];
 
+/// What calls a function without its name, where it is the application's, and sessions that meet by
+/// it.
+#[rustfmt::skip]
+const UNNAMED: &[(&str, &str, &[Session])] = &[
+    ("an operator", "
+        CREATE FUNCTION plus(int, int) RETURNS int LANGUAGE sql AS
+            'SELECT $1 + $2 + count(*)::int FROM notes';
+        CREATE OPERATOR @@@ (LEFTARG = int, RIGHTARG = int, FUNCTION = plus)", &[
+        &["SELECT (v @@@ 1)::text AS shown FROM items WHERE id = 1"],
+        &["INSERT INTO notes VALUES ('x')"],
+    ]),
+    ("a cast", "
+        CREATE TYPE amount AS (v int);
+        CREATE FUNCTION counted(int) RETURNS amount LANGUAGE sql AS
+            'SELECT ROW ($1 + count(*)::int)::amount FROM notes';
+        CREATE CAST (int AS amount) WITH FUNCTION counted(int)", &[
+        &["SELECT v::amount::text AS shown FROM items WHERE id = 1"],
+        &["INSERT INTO notes VALUES ('x')"],
+    ]),
+    ("a domain's condition", "
+        CREATE FUNCTION is_free() RETURNS boolean LANGUAGE sql AS
+            'SELECT NOT EXISTS (SELECT FROM notes)';
+        CREATE DOMAIN free AS int CHECK (is_free())", &[
+        &["SELECT v::free::text AS shown FROM items WHERE id = 1"],
+        &["INSERT INTO notes VALUES ('x')"],
+    ]),
+    ("a domain's default", "
+        CREATE DOMAIN number AS bigint DEFAULT nextval('numbers');
+        ALTER TABLE bills ALTER id DROP DEFAULT, ALTER id TYPE number", &[
+        &["INSERT INTO bills (v) VALUES (1) RETURNING id::text AS shown"],
+        &["SELECT nextval('numbers')::text AS shown"],
+    ]),
+];
+
 #[rustfmt::skip]
 const CRASHES: &[(&str, &[Session])] = &[
     ("a lock that was tried, and its session ends", &[
@@ -385,6 +419,16 @@ fn sessions_that_meet_by_what_is_easily_overlooked_come_to_every_end() {
 #[parallel]
 fn sessions_that_end_early_come_to_every_end() {
     assert_same_ends(CRASHES, |explorer| explorer.crashes());
+}
+
+#[test]
+#[parallel]
+fn what_calls_a_function_without_its_name_comes_to_every_end() {
+    for (what, definition, sessions) in UNNAMED {
+        let database = with_tables(&format!("{SCHEMA}{definition}"));
+        let lost = lost_ends(&database, FILL, what, sessions, |explorer| explorer);
+        assert_eq!(lost, None, "{what}");
+    }
 }
 
 fn assert_same_ends(programs: &[(&'static str, &[Session])], also: Also) {
