@@ -39,8 +39,12 @@ impl Standby {
         let conn = &mut PgConnection::establish(server.url()).unwrap();
         let bin = bindir(conn);
         conn.batch_execute("CHECKPOINT").unwrap();
+        // Where root copied, those who clear the directory away could not.
+        let owner = fs::metadata(server.directory()).unwrap();
         let copied = Command::new("cp")
             .args(["-a", "data", "standby"])
+            .uid(owner.uid())
+            .gid(owner.gid())
             .current_dir(server.directory())
             .status();
         assert!(copied.unwrap().success());
@@ -49,7 +53,6 @@ impl Standby {
         fs::write(data.join("standby.signal"), "").unwrap();
         let directory = server.directory().display();
         let primary = format!("primary_conninfo=host={directory} port=5432 user=postgres");
-        let owner = fs::metadata(server.directory()).unwrap();
         let process = Command::new(bin.join("postgres"))
             .args(["-D", "standby", "-p", "5433", "-k"])
             .arg(server.directory())

@@ -16,7 +16,7 @@ diesel::table! {
 }
 
 const FILL: &str = "CREATE TABLE IF NOT EXISTS balances (id int PRIMARY KEY, balance int NOT NULL); \
-     TRUNCATE balances; INSERT INTO balances VALUES (1, 0)";
+     DELETE FROM balances; INSERT INTO balances VALUES (1, 0)";
 
 type Worker = fn(&mut PgConnection) -> QueryResult<()>;
 

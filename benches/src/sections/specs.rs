@@ -73,10 +73,9 @@ fn all(server: &Server) -> Result<Table, Box<dyn Error>> {
     });
     Ok(Table {
         title: format!("All {number} specs"),
-        note:
-            "Once, one after the other, each tool in a database of its own. Most of it are waits \
-               of the specs' own."
-                .to_owned(),
+        note: "All but one, which waits for a notice; once, one after the other, each tool in a \
+               database of its own. Most of it are waits of the specs' own."
+            .to_owned(),
         rows: rows.into(),
     })
 }
