@@ -24,7 +24,8 @@ where
 
 /// The tables of which another session may be building an index, by `CREATE INDEX CONCURRENTLY`: it
 /// has the lock for that, and runs nothing that is known to be something else, such as a `VACUUM`.
-/// Of a long statement only the beginning is known, which may be a comment.
+/// Of a long statement only the beginning is known, which may be a comment. Those of other databases,
+/// which may be in another encoding, are not looked into.
 pub(crate) fn tables_being_indexed<C>(conn: &mut C) -> QueryResult<Vec<u32>>
 where
     C: LoadConnection<Backend = Pg>,
@@ -39,8 +40,9 @@ where
          WHERE (activity.pid OPERATOR(pg_catalog.=) pg_locks.pid) \
          AND (activity.query OPERATOR(pg_catalog.<>) ALL \
          (ARRAY['', '<insufficient privilege>']::pg_catalog.text[])) \
-         AND (pg_catalog.strpos(pg_catalog.lower(activity.query), 'index') \
-         OPERATOR(pg_catalog.=) 0) \
+         AND CASE WHEN activity.datid OPERATOR(pg_catalog.=) {HERE} \
+         THEN pg_catalog.strpos(pg_catalog.lower(activity.query), 'index') \
+         OPERATOR(pg_catalog.=) 0 END \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index AS building \
          WHERE building.pid OPERATOR(pg_catalog.=) activity.pid))"
     ))

@@ -41,7 +41,8 @@ pub struct SessionInfo {
     /// `active`, `idle in transaction` and others.
     pub state: Option<String>,
     /// What it runs, or what it has run last; the server keeps the first
-    /// `track_activity_query_size` bytes of it.
+    /// `track_activity_query_size` bytes of it. In a database of another encoding than the one that is
+    /// asked, what is not ASCII is shown by its bytes: `\351`.
     pub query: Option<String>,
     /// How long ago its transaction began; without one, how long it has been in its state; for a
     /// prepared transaction, how long ago it was prepared.

@@ -32,12 +32,19 @@ pub(super) const PREPARED: &str = "\
     AND own.transactionid OPERATOR(pg_catalog.=) prepared.transaction)";
 
 /// The sessions and the prepared transactions, as a `SessionInfo` has them.
+///
+/// A statement is in the encoding of its own database, which the server does not look at: of another
+/// encoding than here, all but ASCII is said by its bytes, such as `\351`.
 pub(super) const SESSIONS: &str = "\
     diesel_locks_sessions AS MATERIALIZED (SELECT pid, NULL::pg_catalog.text AS prepared, \
     CASE WHEN application_name OPERATOR(pg_catalog.<>) '' THEN application_name END AS application, \
     pg_catalog.pg_get_userbyid(usesysid)::pg_catalog.text AS \"user\", \
     pg_catalog.host(client_addr) AS client, datname::pg_catalog.text AS database, backend_type, \
-    state, CASE WHEN query OPERATOR(pg_catalog.<>) '' AND backend_type IS NOT NULL THEN query END \
+    state, CASE WHEN query OPERATOR(pg_catalog.=) '' OR backend_type IS NULL THEN NULL \
+    WHEN pg_database.encoding OPERATOR(pg_catalog.<>) \
+    pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()) \
+    THEN pg_catalog.replace(pg_catalog.encode(pg_catalog.textsend(query), 'escape'), \
+    pg_catalog.repeat(pg_catalog.chr(92), 2), pg_catalog.chr(92)) ELSE query END \
     AS query, asked_at OPERATOR(pg_catalog.-) \
     coalesce(xact_start, state_change, backend_start) AS age, backend_start, \
     leader_pid AS leader, query_start, asked_at \

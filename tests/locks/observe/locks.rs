@@ -395,3 +395,24 @@ fn what_a_serializable_transaction_has_read_is_a_page_of_an_index() {
         });
     assert_eq!(page, Some((Some("accounts_pkey".to_owned()), 1)), "{all:?}");
 }
+
+#[test]
+#[parallel]
+fn a_statement_in_a_database_of_another_encoding_is_shown_by_its_bytes_and_hides_no_other() {
+    let server = server();
+    let mut conn = connect_to(&server);
+    conn.batch_execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+        .unwrap();
+    let url = server.url().replace("dbname=postgres", "dbname=latin");
+    let mut latin = PgConnection::establish(&url).unwrap();
+    latin.batch_execute(r"SELECT 'é \d'").unwrap();
+    let _held = conn.advisory_lock("gold_leader").unwrap();
+    let observer = &mut connect_to(&server);
+    let found: Vec<SessionInfo> = sessions::table
+        .filter(sessions::database.eq("latin"))
+        .observed()
+        .load(observer)
+        .unwrap();
+    assert_eq!(found[0].query.as_deref(), Some(r"SELECT '\351 \d'"));
+    assert!(!observer.locks().unwrap().is_empty());
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
 use diesel_locks::{MigrateError, MigrationLock};
-use diesel_locks_harness::TestDatabase;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 
 use super::fixture::{INDEX, index, interrupt, invalid, leave_invalid, leftovers, thrice};
 use crate::code::Code;
@@ -190,11 +190,10 @@ fn a_name_that_the_server_has_cut_within_a_letter_is_found() {
     }
 }
 
-#[test]
-fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
-    let (_database, other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+/// Leaves an invalid index, on the table of which the other session has the lock of a VACUUM.
+fn is_found_beside_a_vacuum(other: PgConnection, conn: &mut PgConnection) {
     conn.batch_execute(ACCOUNTS).unwrap();
-    leave_invalid(&mut conn, "accounts_owner", "accounts");
+    leave_invalid(conn, "accounts_owner", "accounts");
     // VACUUM and ANALYZE have such a lock, and take it as soon as it is free.
     let other = Mutex::new(other);
     let index = Code::new(move |conn| {
@@ -204,11 +203,38 @@ fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
         let mut other = other.lock().unwrap();
         Ok(other.batch_execute("BEGIN; LOCK TABLE accounts IN SHARE UPDATE EXCLUSIVE MODE")?)
     });
-    let done = MigrationLock::new().run_pending(&mut conn, &index);
+    let done = MigrationLock::new().run_pending(conn, &index);
     assert!(
         matches!(done, Err(MigrateError::LeftoverIndex { .. })),
         "{done:?}"
     );
+}
+
+#[test]
+fn an_invalid_index_is_found_although_its_table_is_being_vacuumed() {
+    let (_database, other, mut conn) = two_sessions(TestDatabase::new().unwrap());
+    is_found_beside_a_vacuum(other, &mut conn);
+}
+
+#[test]
+fn an_invalid_index_is_found_beside_statements_in_a_database_of_another_encoding() {
+    let server = TempPostgres::start().unwrap();
+    let connect_to = |name: &str| {
+        let url = server
+            .url()
+            .replace("dbname=postgres", &format!("dbname={name}"));
+        PgConnection::establish(&url).unwrap()
+    };
+    connect_to("postgres")
+        .batch_execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+        .unwrap();
+    // Where lower case is not that of ASCII alone.
+    connect_to("postgres")
+        .batch_execute("CREATE DATABASE here LOCALE 'C.UTF-8' TEMPLATE template0")
+        .unwrap();
+    let mut latin = connect_to("latin");
+    latin.batch_execute("SELECT 'é'").unwrap();
+    is_found_beside_a_vacuum(connect_to("here"), &mut connect_to("here"));
 }
 
 #[test]
