@@ -1,7 +1,7 @@
 //! Which database, and a connection to it.
 
 use std::collections::HashSet;
-use std::env;
+use std::env::{self, VarError};
 use std::ffi::OsString;
 
 use clap::Args;
@@ -38,7 +38,7 @@ impl Database {
     }
 
     /// What to connect to; libpq knows what an empty one is.
-    pub(crate) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> Result<String, LockError> {
         url(self.database_url.as_deref())
     }
 
@@ -56,8 +56,7 @@ impl Database {
     }
 
     fn establish(&self, limits: &[(&str, &str)]) -> Result<PgConnection, LockError> {
-        let url = self.url();
-        check(&url)?;
+        let url = self.url()?;
         PgConnection::establish(&with(limits, &url)).map_err(|error| match error {
             ConnectionError::BadConnection(why) if url.is_empty() => {
                 ConnectionError::BadConnection(format!("{}\n{NO_URL}", why.trim_end())).into()
@@ -78,16 +77,26 @@ pub(crate) fn leave_no_waiter_behind(conn: &mut PgConnection) {
 
 const NO_URL: &str = "\tNeither --database-url nor DATABASE_URL says which database.";
 
-/// What was given, or what the environment says.
-pub(crate) fn url(given: Option<&str>) -> String {
-    match given {
+/// What was given, or what the environment says; nothing, if neither says anything.
+pub(crate) fn url(given: Option<&str>) -> Result<String, LockError> {
+    let url = match given {
         Some(url) => url.to_owned(),
-        None => env::var("DATABASE_URL").unwrap_or_default(),
-    }
+        None => match env::var("DATABASE_URL") {
+            Ok(url) => url,
+            Err(VarError::NotPresent) => String::new(),
+            // Another database must not take its place.
+            Err(VarError::NotUnicode(_)) => {
+                let why = "DATABASE_URL is not in UTF-8".to_owned();
+                return Err(ConnectionError::InvalidConnectionUrl(why).into());
+            }
+        },
+    };
+    check(&url)?;
+    Ok(url)
 }
 
 /// Whether it is a URL of another database, which libpq would repeat with its password.
-pub(crate) fn check(url: &str) -> Result<(), LockError> {
+fn check(url: &str) -> Result<(), LockError> {
     match url.split_once("://") {
         Some((scheme, _))
             if !SCHEMES.contains(&scheme) && scheme.chars().all(|c| c.is_ascii_alphanumeric()) =>

@@ -15,8 +15,7 @@ use crate::output;
 
 pub(crate) fn main(files: &Files) -> Result<ExitCode, Failure> {
     Database::read_env_file();
-    let server = database::url(files.database_url.as_deref());
-    database::check(&server)?;
+    let server = database::url(files.database_url.as_deref())?;
     let mut status = ExitCode::SUCCESS;
     for file in &files.files {
         match run(file, &server) {

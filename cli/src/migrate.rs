@@ -77,7 +77,7 @@ pub(crate) fn migrate(arguments: &MigrateArguments) -> Result<ExitCode, Failure>
         lock = lock.lock_timeout(timeout);
     }
     if let Some(after) = arguments.prioritize {
-        let url = arguments.database.url();
+        let url = arguments.database.url()?;
         let connect = move || PgConnection::establish(&url);
         lock = lock.prioritize(connect, End::Terminate, after);
     }

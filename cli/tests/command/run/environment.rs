@@ -1,13 +1,15 @@
 //! Where the database's name comes from, and what the command finds in its environment.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_locks_harness::TestDatabase;
 use serial_test::parallel;
 
-use crate::support::{diesel_locks, directory, stdout};
+use crate::support::{diesel_locks, directory, stderr, stdout};
 
 #[test]
 #[parallel]
@@ -88,4 +90,28 @@ fn without_a_url_libpqs_own_variables_say_where_the_database_is() {
         .output()
         .unwrap();
     assert_eq!(stdout(&output), "run\n", "{output:?}");
+}
+
+#[test]
+#[parallel]
+fn a_url_that_is_no_text_is_an_error_and_no_other_database_takes_its_place() {
+    let server = diesel_locks_harness::TempPostgres::start().unwrap();
+    let output = diesel_locks()
+        .current_dir("/")
+        .env("PGHOST", server.directory())
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", "postgres")
+        .env("PGPORT", "5432")
+        .env(
+            "DATABASE_URL",
+            OsStr::from_bytes(b"postgres://me:\xe9@h/app"),
+        )
+        .args(["run", "lock", "--", "echo", "run"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(
+        stderr(&output).contains("DATABASE_URL is not in UTF-8"),
+        "{output:?}"
+    );
 }
