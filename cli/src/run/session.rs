@@ -158,7 +158,8 @@ fn introduce(conn: &mut PgConnection, name: &str) -> diesel::QueryResult<Introdu
          pg_catalog.current_setting('application_name') OPERATOR(pg_catalog.=) '' \
          THEN pg_catalog.set_config('application_name', $1, false) END AS application",
     )
-    .bind::<Text, _>(format!("diesel_locks run {name}"))
+    // The server has it in ASCII, and its database may not have the letters.
+    .bind::<Text, _>(format!("diesel_locks run {name}").replace(|c: char| !c.is_ascii(), "?"))
     .get_result(conn)
 }
 

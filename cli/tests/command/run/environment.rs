@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_locks_harness::TestDatabase;
@@ -114,4 +115,20 @@ fn a_url_that_is_no_text_is_an_error_and_no_other_database_takes_its_place() {
         stderr(&output).contains("DATABASE_URL is not in UTF-8"),
         "{output:?}"
     );
+}
+
+#[test]
+#[parallel]
+fn a_name_may_have_letters_that_the_database_does_not_have() {
+    let server = diesel_locks_harness::TempPostgres::start().unwrap();
+    let create = "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0";
+    let mut conn = PgConnection::establish(server.url()).unwrap();
+    conn.batch_execute(create).unwrap();
+    let url = server.url().replace("dbname=postgres", "dbname=latin");
+    let output = diesel_locks()
+        .args(["run", "夜間報告", "--database-url", &url])
+        .args(["--", "sh", "-c", "echo $DIESEL_LOCKS_NAME"])
+        .output()
+        .unwrap();
+    assert_eq!(stdout(&output), "夜間報告\n", "{output:?}");
 }
