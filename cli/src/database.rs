@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::env::{self, VarError};
 use std::ffi::OsString;
+use std::io;
 
 use clap::Args;
 use diesel::connection::SimpleConnection;
@@ -27,9 +28,16 @@ impl Database {
     /// Returns the names of the variables that it has added.
     pub(crate) fn read_env_file() -> Vec<OsString> {
         let before: HashSet<OsString> = env::vars_os().map(|(name, _)| name).collect();
-        // There need not be one. The line itself may have a password.
-        if let Err(dotenvy::Error::LineParse(..)) = dotenvy::dotenv() {
-            tell("the file .env has a line that cannot be read: it and what follows are left out");
+        match dotenvy::dotenv() {
+            // The line itself may have a password.
+            Err(dotenvy::Error::LineParse(..)) => tell(
+                "the file .env has a line that cannot be read: it and what follows are left out",
+            ),
+            // There need not be one.
+            Err(dotenvy::Error::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
+                tell(format_args!("the file .env cannot be read: {error}"));
+            }
+            _ => {}
         }
         env::vars_os()
             .map(|(name, _)| name)
