@@ -58,7 +58,8 @@ pub(crate) fn top(arguments: &TopArguments) -> Result<ExitCode, Failure> {
     let mut app = App::new(arguments.interval);
     let mut terminal = ratatui::try_init().map_err(Failure::new)?;
     let shown = show(&mut terminal, &mut app, &events, source, &arguments.look);
-    ratatui::restore();
+    // A terminal that is gone needs no restoring, and nobody there can be told.
+    let _ = ratatui::try_restore();
     shown.map_err(Failure::new)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -123,9 +124,10 @@ fn events() -> io::Result<Receiver<Input>> {
     let (sender, receiver) = channel::unbounded();
     #[cfg(unix)]
     {
-        use signal_hook::consts::{SIGHUP, SIGTERM};
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
         let sender = sender.clone();
-        let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGTERM])?;
+        let ends = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+        let mut signals = signal_hook::iterator::Signals::new(ends)?;
         let wait = move || {
             for _ in signals.forever() {
                 let _ = sender.send(Input::Quit);

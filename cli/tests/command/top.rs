@@ -11,8 +11,10 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Nullable};
 use diesel_locks::prelude::*;
-use diesel_locks_harness::TempPostgres;
-use serial_test::serial;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serial_test::{parallel, serial};
 
 use crate::support::{diesel_locks, soon};
 use crate::terminal::Terminal;
@@ -108,4 +110,25 @@ fn cpu_time(process: u32) -> Duration {
         .parse()
         .unwrap();
     Duration::from_millis(ticks * 1_000 / per_second)
+}
+
+#[test]
+#[parallel]
+fn whatever_ends_top_it_gives_the_terminal_back() {
+    let database = TestDatabase::new().unwrap();
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+        Signal::SIGTERM,
+    ] {
+        let mut command = diesel_locks();
+        let mut top = Terminal::run(command.args(["top", "--database-url", database.url()]));
+        top.shows("every 1 s");
+        let pid = i32::try_from(top.process.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+        assert!(top.ends().success(), "{signal}");
+        // It leaves the screen that it has taken.
+        top.shows("\u{1b}[?1049l");
+    }
 }
