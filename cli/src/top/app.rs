@@ -190,7 +190,10 @@ impl App {
         self.told = None;
         match key {
             KeyCode::Char('q') => return Next::Quit,
-            KeyCode::Up | KeyCode::Char('k') => self.table.select_previous(),
+            KeyCode::Up | KeyCode::Char('k') => {
+                let at = self.table.selected().map(|at| at.saturating_sub(1));
+                self.table.select(at);
+            }
             KeyCode::Down | KeyCode::Char('j') => {
                 let at = self.table.selected().map_or(0, |at| at + 1);
                 let last = self.rows.len().checked_sub(1);
@@ -251,5 +254,19 @@ impl App {
         }
         self.arrange();
         Next::Show
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_is_nobody_no_key_chooses_anybody() {
+        let mut app = App::new(FASTEST);
+        for key in [KeyCode::Up, KeyCode::Down, KeyCode::Home, KeyCode::End] {
+            app.heed(&Event::Key(key.into()));
+            assert_eq!(app.table.selected(), None, "{key}");
+        }
     }
 }
