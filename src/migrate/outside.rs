@@ -3,6 +3,7 @@
 
 mod ended;
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use diesel::connection::LoadConnection;
@@ -13,6 +14,7 @@ use super::attempt::{Attempt, Failure};
 use super::event::MigrationEvent;
 use super::held::Held;
 use super::index::{self, Index};
+use super::ledger::Note;
 use crate::Condition;
 use crate::migrate_error::{Boxed, MigrateError, condition};
 
@@ -29,71 +31,120 @@ impl Attempt<'_, '_> {
         C: LoadConnection<Backend = Pg> + 'static,
     {
         held.verify()?;
-        let mut before = index::all(held.conn())?;
+        let before = index::all(held.conn())?;
         let interrupted = self.ledger.note(held.conn(), &self.version())?;
         if interrupted.is_none() {
             held.transaction::<_, MigrateError>(|conn| {
                 Ok(self.ledger.make_note(conn, &self.version(), &before)?)
             })?;
         }
-        let mut attempt = 1;
-        let mut clearings = 0;
-        let mut dropped: Vec<Index> = Vec::new();
-        loop {
-            let (done, sent) = self.carry_out(held.conn());
-            let source = match done {
-                Ok(()) => None,
-                Err(Failure::Migration(source)) => Some(source),
-                Err(Failure::Lock(error)) => return Err(error.into()),
-            };
-            let now = match index::all(held.conn()) {
-                Ok(now) => now,
-                // The session is gone, which the migration's own error says best.
-                Err(error) => return Err(self.failed(attempt, source.unwrap_or(error.into()))),
-            };
-            let ended = Ended {
-                source: source.as_ref(),
-                sent: sent.as_deref(),
-                before: &before,
-                now: &now,
-            };
-            let leftovers = ended.leftovers(held.conn(), interrupted.as_ref())?;
-            if leftovers.is_empty() {
-                let was_done = (interrupted.as_ref())
-                    .is_some_and(|note| ended.was_done_before(note))
-                    || ended.was_done_by_dropping(&dropped);
-                let is_one_statement = ended.is_one_statement();
-                let Some(source) = source else {
-                    return self.record(held);
-                };
-                if was_done {
-                    return self.recover(held);
-                }
-                if !is_one_statement {
-                    return Err(self.failed(attempt, source));
-                }
-                self.again(held, attempt, begun, source, sent.as_deref())?;
-                attempt += 1;
-                continue;
+        let mut tries = Tries {
+            of: self,
+            begun,
+            interrupted,
+            before,
+            number: 1,
+            clearings: 0,
+            dropped: Vec::new(),
+        };
+        while tries.one(held)?.is_continue() {}
+        Ok(())
+    }
+}
+
+/// What one try at a migration leaves for the next one.
+struct Tries<'a, 'p> {
+    of: &'a Attempt<'a, 'p>,
+    begun: Instant,
+    /// What a run before this one has noted, that was interrupted.
+    interrupted: Option<Note>,
+    /// The indexes that there are before the next try.
+    before: Vec<Index>,
+    /// Counted from 1; what follows a clearing is the same one.
+    number: u32,
+    clearings: u32,
+    dropped: Vec<Index>,
+}
+
+impl Tries<'_, '_> {
+    /// Breaks when the migration is done and recorded.
+    fn one<C>(&mut self, held: &mut Held<'_, C>) -> Result<ControlFlow<()>, MigrateError>
+    where
+        C: LoadConnection<Backend = Pg> + 'static,
+    {
+        let (done, sent) = self.of.carry_out(held.conn());
+        let source = match done {
+            Ok(()) => None,
+            Err(Failure::Migration(source)) => Some(source),
+            Err(Failure::Lock(error)) => return Err(error.into()),
+        };
+        let now = match index::all(held.conn()) {
+            Ok(now) => now,
+            // The session is gone, which the migration's own error says best.
+            Err(error) => {
+                let source = source.unwrap_or(error.into());
+                return Err(self.of.failed(self.number, source));
             }
-            let are_new = (leftovers.iter()).all(|index| ended.is_new(index));
-            if !self.settings.drop_invalid_indexes {
-                return Err(self.left(&leftovers, source));
-            }
-            self.clear_away(held, &leftovers)?;
-            clearings += 1;
-            if are_new || clearings == CLEARINGS {
-                // Another attempt would end as this one did.
-                return Err(match source {
-                    Some(source) => self.failed(attempt, source),
-                    None => self.left(&leftovers, None),
-                });
-            }
-            dropped.extend(leftovers);
-            before = index::all(held.conn())?;
+        };
+        let ended = Ended {
+            source: source.as_ref(),
+            sent: sent.as_deref(),
+            before: &self.before,
+            now: &now,
+        };
+        let leftovers = ended.leftovers(held.conn(), self.interrupted.as_ref())?;
+        if !leftovers.is_empty() {
+            let are_new = leftovers.iter().all(|index| ended.is_new(index));
+            self.clear_away(held, leftovers, are_new, source)?;
+            return Ok(ControlFlow::Continue(()));
         }
+        let was_done = (self.interrupted.as_ref()).is_some_and(|note| ended.was_done_before(note))
+            || ended.was_done_by_dropping(&self.dropped);
+        let is_one_statement = ended.is_one_statement();
+        let Some(source) = source else {
+            return self.of.record(held).map(ControlFlow::Break);
+        };
+        if was_done {
+            return self.of.recover(held).map(ControlFlow::Break);
+        }
+        if !is_one_statement {
+            return Err(self.of.failed(self.number, source));
+        }
+        (self.of).again(held, self.number, self.begun, source, sent.as_deref())?;
+        self.number += 1;
+        Ok(ControlFlow::Continue(()))
     }
 
+    /// Makes way for another try, where that is wanted and may end in another way.
+    fn clear_away<C>(
+        &mut self,
+        held: &mut Held<'_, C>,
+        leftovers: Vec<Index>,
+        are_new: bool,
+        source: Option<Boxed>,
+    ) -> Result<(), MigrateError>
+    where
+        C: LoadConnection<Backend = Pg>,
+    {
+        if !self.of.settings.drop_invalid_indexes {
+            return Err(self.of.left(&leftovers, source));
+        }
+        self.of.drop_indexes(held, &leftovers)?;
+        self.clearings += 1;
+        if are_new || self.clearings == CLEARINGS {
+            // Another try would end as this one did.
+            return Err(match source {
+                Some(source) => self.of.failed(self.number, source),
+                None => self.of.left(&leftovers, None),
+            });
+        }
+        self.dropped.extend(leftovers);
+        self.before = index::all(held.conn())?;
+        Ok(())
+    }
+}
+
+impl Attempt<'_, '_> {
     /// Waits for the next attempt at what has changed nothing, or says why there is none.
     fn again<C>(
         &self,
@@ -117,11 +168,11 @@ impl Attempt<'_, '_> {
         again
     }
 
-    fn clear_away<C>(&self, held: &mut Held<'_, C>, leftovers: &[Index]) -> Result<(), MigrateError>
+    fn drop_indexes<C>(&self, held: &mut Held<'_, C>, indexes: &[Index]) -> Result<(), MigrateError>
     where
         C: LoadConnection<Backend = Pg>,
     {
-        for index in leftovers {
+        for index in indexes {
             index::drop_concurrently(held.conn(), index)?;
             self.settings.tell(&MigrationEvent::DroppedIndex {
                 index: index.leftover(),
