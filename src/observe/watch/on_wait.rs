@@ -11,6 +11,9 @@ use crate::observe::ext::ObserveExt;
 use crate::observe::words::Time;
 use crate::{LockError, SessionInfo};
 
+/// A second connection that was opened for a look is not opened for the next one at once.
+const SHORTEST: Duration = Duration::from_millis(10);
+
 /// A wait that takes long.
 ///
 /// `Display` is one line: `waiting for 5 s, behind pid 4711 (billing, as app), for 12 s, …`.
@@ -38,7 +41,7 @@ impl fmt::Display for Waiting {
 /// Tells what a connection waits for while it does (feature `watch`).
 pub trait OnWaitExt: LoadConnection<Backend = Pg> + Sized {
     /// Does `work`, and if that waits for a lock when `after` has passed, tells `tell` who is in the
-    /// way; and again after each further `after`.
+    /// way; and again after each further `after`. One below 10 ms is taken for 10 ms.
     ///
     /// As the connection itself is busy, the look is from a second one, which `connect` gives, and
     /// which is dropped after the look. Without one the look is left out. With a pool,
@@ -108,6 +111,7 @@ where
     E: From<LockError>,
 {
     let begun = Instant::now();
+    let after = after.max(SHORTEST);
     thread::scope(|scope| {
         // Dropped when the work is done, in whichever way.
         let (_working, done) = channel::bounded::<()>(0);

@@ -1,16 +1,18 @@
 //! A wait is told while it lasts, from a second connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks::prelude::*;
 use diesel_locks::{LockError, OwnedAdvisoryLockGuard, Wait, Waiting};
+use diesel_locks_harness::TestDatabase;
 use serial_test::parallel;
 
 use crate::support::schema::accounts;
-use crate::support::{backend_pid, pool, two_sessions};
+use crate::support::{backend_pid, connect, pool, two_sessions};
 
 pub(super) const SHORT: Duration = Duration::from_millis(20);
 
@@ -147,4 +149,30 @@ fn work_that_waits_for_no_lock_or_fails_or_panics_tells_nothing() {
         panic!("not to be done")
     });
     assert!(matches!(aborted, Err(LockError::TransactionAborted { .. })));
+}
+
+#[test]
+#[parallel]
+fn a_look_without_a_pause_has_one() {
+    let database = TestDatabase::new().unwrap();
+    let mut conn = connect(&database);
+    let looks = AtomicU32::new(0);
+    let begun = Instant::now();
+    let nobody = || -> Option<PgConnection> {
+        looks.fetch_add(1, Ordering::Relaxed);
+        None
+    };
+    conn.on_wait(
+        Duration::ZERO,
+        nobody,
+        |_| (),
+        |conn| {
+            conn.batch_execute("SELECT pg_sleep(0.1)")
+                .map_err(LockError::from)
+        },
+    )
+    .unwrap();
+    let most = begun.elapsed().as_millis() / 10;
+    let looks = looks.into_inner();
+    assert!((1..=most).contains(&looks.into()), "{looks} of {most}");
 }
