@@ -71,6 +71,8 @@ fn a_dry_run_of_a_migration_that_ends_its_transaction_changes_nothing() {
         "ROLLBACK; CREATE TABLE c (id int)",
         "ROLLBACK; BEGIN; CREATE TABLE c (id int); COMMIT",
         "COMMIT AND CHAIN; CREATE TABLE c (id int); COMMIT",
+        "ROLLBACK; BEGIN",
+        "ROLLBACK; BEGIN; CREATE TABLE c (id int)",
     ] {
         let mut migrations = two_tables();
         migrations.0.push(Sql::new("3", commits));
