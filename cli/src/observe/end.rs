@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use diesel::prelude::*;
 use diesel_locks::observed::{locks, sessions};
 use diesel_locks::{
@@ -26,7 +27,12 @@ Examples:
   diesel_locks cancel --key sqlx:nightly-report")]
 pub(crate) struct EndArguments {
     /// A backend pid, or the name of an advisory lock: then all who hold it in this database
-    #[arg(value_name = "PID|NAME", required_unless_present = "key")]
+    // An empty one is that of a variable that is not set.
+    #[arg(
+        value_name = "PID|NAME",
+        required_unless_present = "key",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     target: Option<String>,
     /// The key of an advisory lock, instead of its name: as for `diesel_locks key`
     #[arg(

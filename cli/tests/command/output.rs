@@ -93,8 +93,14 @@ fn what_is_wrong_with_the_command_line_is_said_so_that_it_can_be_mended() {
     );
     assert!(!error.contains("secret"), "{error}");
     // Such as that of a variable that is not set.
-    let error = told(&["run", "", "--", "true"], 2);
-    assert!(error.contains("NAME"), "{error}");
+    for command in [
+        &["run", "", "--", "true"][..],
+        &["cancel", "", "--yes"],
+        &["terminate", "", "--yes"],
+    ] {
+        let error = told(command, 2);
+        assert!(error.contains("NAME"), "{error}");
+    }
     let error = told(&["ls", "--kind", "table"], 2);
     assert!(error.contains("relation"), "{error}");
     let error = told(&["terminate", "--key", "x:y"], 2);

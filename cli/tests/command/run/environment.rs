@@ -81,23 +81,16 @@ fn the_database_is_that_of_the_environment_and_else_of_a_file_above_which_the_co
 #[parallel]
 fn a_file_that_cannot_be_read_is_told_of() {
     let directory = directory("unreadable");
-    for (text, told) in [
-        (&b"DATABASE_URL=\xe9\n"[..], "the file .env cannot be read"),
-        (
-            b"DATABASE URL\n",
-            "the file .env has a line that cannot be read",
-        ),
-    ] {
-        fs::write(directory.join(".env"), text).unwrap();
-        let output = diesel_locks()
-            .current_dir(&directory)
-            .env("PGHOST", "/nowhere")
-            .args(["run", "lock", "--", "echo", "run"])
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(69), "{output:?}");
-        assert!(stderr(&output).contains(told), "{output:?}");
-    }
+    fs::write(directory.join(".env"), b"DATABASE_URL=\xe9\n").unwrap();
+    let output = diesel_locks()
+        .current_dir(&directory)
+        .env("PGHOST", "/nowhere")
+        .args(["run", "lock", "--", "echo", "run"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let told = "the file .env cannot be read";
+    assert!(stderr(&output).contains(told), "{output:?}");
 }
 
 #[test]
