@@ -26,6 +26,11 @@ pub(crate) fn one_line(text: &str) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A name as it is shown, which somebody may not have.
+pub(crate) fn name(name: Option<&str>) -> String {
+    name.map_or_else(String::new, one_line)
+}
+
 /// A text of so many characters at most.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

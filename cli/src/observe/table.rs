@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use anstyle::{AnsiColor, Style};
 use diesel_locks::{LockInfo, LockWait};
 
-use crate::words::{cut, doing, id, one_line, time};
+use crate::words::{cut, doing, id, name, time};
 
 const HEAD: Style = Style::new().bold();
 const WAITING: Style = AnsiColor::Yellow.on_default();
@@ -116,11 +116,10 @@ pub(super) fn waits(waits: &[LockWait]) -> String {
 
 fn start(lock: &LockInfo) -> Vec<String> {
     let session = &lock.session;
-    let name = |name: &Option<String>| name.as_deref().map_or_else(String::new, one_line);
     vec![
         id(session),
-        name(&session.application),
-        name(&session.user),
+        name(session.application.as_deref()),
+        name(session.user.as_deref()),
         lock.object.to_string(),
         lock.mode.to_string(),
     ]

@@ -12,7 +12,7 @@ use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, Ta
 use super::app::{App, Mode};
 use super::source::Subject;
 use super::tree::Row;
-use crate::words::{doing, id, one_line, time};
+use crate::words::{doing, id, name, one_line, time};
 
 pub(super) fn draw(frame: &mut Frame, app: &mut App) {
     let details = if frame.area().height < 30 { 4 } else { 7 };
@@ -141,7 +141,6 @@ fn window(app: &mut App, height: usize) -> (Range<usize>, TableState) {
 
 fn row(row: &Row) -> TableRow<'_> {
     let session = &row.session;
-    let name = |name: &Option<String>| name.as_deref().map_or_else(String::new, one_line);
     let lock = match (row.lock.as_str(), row.is_root()) {
         ("", true) => format!("holds up {}", row.holds_up),
         (lock, _) if row.is_deadlocked => format!("DEADLOCK: {lock}"),
@@ -149,8 +148,8 @@ fn row(row: &Row) -> TableRow<'_> {
     };
     let cells = [
         row.place.clone(),
-        name(&session.application),
-        name(&session.user),
+        name(session.application.as_deref()),
+        name(session.user.as_deref()),
         row.waiting.map_or_else(String::new, time),
         lock,
         doing(session),
