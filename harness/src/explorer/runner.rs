@@ -161,56 +161,67 @@ where
 
     /// Looks at how it has ended, and at the invariants.
     fn check(&mut self, ends: Vec<End>, ran: &mut Ran) -> Result<(), ExplorerError> {
-        let only: Vec<usize> = (0..ends.len()).filter(|&at| ran.takes_part(at)).collect();
+        let is_whole = (0..ends.len()).all(|session| ran.takes_part(session));
         let mut session_ends = Vec::new();
         for (session, end) in ends.into_iter().enumerate() {
-            let known = &self.program.sessions[session];
-            if known.kind == SessionKind::Call
-                && only.contains(&session)
-                && end.panic.is_none()
-                && !self.workers[session].gate.has_sent()
-            {
-                return Err(ExplorerError::Unseen {
-                    session: known.name.clone(),
-                });
-            }
-            let cause = self.workers[session].gate.take_last_error();
-            let result = verdict::result(&end, cause.as_ref());
-            let has_failed = end.has_failed;
-            let mut end = end;
-            let state = end.state.take();
-            if only.contains(&session) {
-                ran.ending.results.push((known.name.clone(), result));
-                let failed = cause.as_ref().and_then(|_| ran.run.failed_step(session));
-                let step = failed.unwrap_or_else(|| ran.run.last_step(session));
-                let mut verdict = verdict::verdict(self.program, step, end, cause);
-                if let Some(Problem::Deadlock { circle, .. }) = &mut verdict.problem {
-                    let names: Vec<&str> = (self.program.sessions.iter())
-                        .map(|session| session.name.as_str())
-                        .collect();
-                    let shapes = &lock(self.knowledge).shapes;
-                    *circle = circle::circle(&ran.record, &ran.run.steps, shapes, &names, session);
-                }
-                ran.excused.extend(verdict.is_excused.then_some(session));
-                ran.run.problems.extend(verdict.problem);
-            } else {
-                ran.ending.results.push((known.name.clone(), String::new()));
-            }
-            session_ends.push(SessionEnd {
-                name: known.name.clone(),
-                failed: has_failed,
-                state,
+            session_ends.push(self.check_session(session, end, ran)?);
+        }
+        self.read_tables(ran);
+        if is_whole {
+            self.check_invariants(&session_ends, ran);
+        }
+        Ok(())
+    }
+
+    /// Looks at how one session has ended.
+    fn check_session(
+        &self,
+        session: usize,
+        mut end: End,
+        ran: &mut Ran,
+    ) -> Result<SessionEnd, ExplorerError> {
+        let known = &self.program.sessions[session];
+        let gate = &self.workers[session].gate;
+        let takes_part = ran.takes_part(session);
+        if known.kind == SessionKind::Call && takes_part && end.panic.is_none() && !gate.has_sent()
+        {
+            return Err(ExplorerError::Unseen {
+                session: known.name.clone(),
             });
         }
-        let tables = {
-            let knowledge = lock(self.knowledge);
-            ends::tables(
-                &mut self.control.conn,
-                &knowledge.shapes,
-                &self.program.ignored,
-            )
+        let cause = gate.take_last_error();
+        let result = match takes_part {
+            true => verdict::result(&end, cause.as_ref()),
+            false => String::new(),
         };
-        match tables {
+        ran.ending.results.push((known.name.clone(), result));
+        let session_end = SessionEnd {
+            name: known.name.clone(),
+            failed: end.has_failed,
+            state: end.state.take(),
+        };
+        if takes_part {
+            let failed = cause.as_ref().and_then(|_| ran.run.failed_step(session));
+            let step = failed.unwrap_or_else(|| ran.run.last_step(session));
+            let mut verdict = verdict::verdict(self.program, step, end, cause);
+            if let Some(Problem::Deadlock { circle, .. }) = &mut verdict.problem {
+                let names: Vec<&str> = (self.program.sessions.iter())
+                    .map(|session| session.name.as_str())
+                    .collect();
+                let shapes = &lock(self.knowledge).shapes;
+                *circle = circle::circle(&ran.record, &ran.run.steps, shapes, &names, session);
+            }
+            ran.excused.extend(verdict.is_excused.then_some(session));
+            ran.run.problems.extend(verdict.problem);
+        }
+        Ok(session_end)
+    }
+
+    /// Reads what the tables have in the end.
+    fn read_tables(&mut self, ran: &mut Ran) {
+        let knowledge = lock(self.knowledge);
+        let conn = &mut self.control.conn;
+        match ends::tables(conn, &knowledge.shapes, &self.program.ignored) {
             Ok((tables, compared)) => {
                 ran.ending.tables = tables;
                 ran.ending.compared = compared;
@@ -218,11 +229,11 @@ where
             // Tables that can't be read are as good as none.
             Err(error) => ran.ending.tables = format!("{error}\n"),
         }
-        if only.len() < self.program.sessions.len() {
-            return Ok(());
-        }
+    }
+
+    fn check_invariants(&mut self, session_ends: &[SessionEnd], ran: &mut Ran) {
         for (name, holds) in &self.program.invariants {
-            let reason = match guarded(|| holds(&mut self.control.conn, &session_ends)) {
+            let reason = match guarded(|| holds(&mut self.control.conn, session_ends)) {
                 Ok(true) => continue,
                 Ok(false) => None,
                 Err(error) => Some(words(&*error)),
@@ -230,7 +241,6 @@ where
             let name = name.clone();
             ran.run.problems.push(Problem::Invariant { name, reason });
         }
-        Ok(())
     }
 }
 
