@@ -63,3 +63,9 @@ impl<C: LoadConnection<Backend = Pg>> Control<C> {
         let _ = self.conn.batch_execute(LET_GO);
     }
 }
+
+impl<C: LoadConnection<Backend = Pg>> Drop for Control<C> {
+    fn drop(&mut self) {
+        let _ = self.conn.batch_execute(&self.reset);
+    }
+}

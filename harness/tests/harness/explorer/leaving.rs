@@ -14,7 +14,7 @@ use diesel_locks_harness::{Explorer, StepResult};
 use serial_test::parallel;
 
 use super::fixture::{balance, explorer};
-use crate::support::{PgPool, connections, database, eventually, pool};
+use crate::support::{connect, connections, database, eventually, pool};
 
 type Pooled = PooledConnection<ConnectionManager<PgConnection>>;
 
@@ -71,19 +71,17 @@ fn a_session_that_waits_for_the_end_of_another_ones_connection_ends() {
     assert!(begun.elapsed() < LONG);
 }
 
-/// How soon each of the pool's connections looks for a deadlock.
-fn deadlock_timeouts(pool: &PgPool) -> Vec<String> {
-    let number = pool.state().idle_connections;
-    let mut conns: Vec<Pooled> = (0..number).map(|_| pool.get().unwrap()).collect();
-    let ask = |conn: &mut Pooled| {
-        diesel::select(sql::<Text>("current_setting('deadlock_timeout')")).get_result(conn)
-    };
-    conns.iter_mut().map(|conn| ask(conn).unwrap()).collect()
+/// What the Explorer sets in connections.
+fn settings(conn: &mut PgConnection) -> String {
+    let names = ["deadlock_timeout", "lock_timeout", "jit"];
+    let names = names.map(|name| format!("current_setting('{name}')"));
+    let asked = diesel::select(sql::<Text>(&names.join(" || ' ' || ")));
+    asked.get_result(conn).unwrap()
 }
 
 #[test]
 #[parallel]
-fn a_pool_gets_its_connections_back_with_the_deadlock_timeout_that_they_had() {
+fn a_pool_gets_its_connections_back_with_the_settings_that_they_had() {
     let reads = |conn: &mut Pooled| balance(conn, 1);
     let changes = |conn: &mut Pooled| {
         conn.transaction(|conn| diesel::sql_query("UPDATE accounts SET balance = 1").execute(conn))
@@ -93,17 +91,18 @@ fn a_pool_gets_its_connections_back_with_the_deadlock_timeout_that_they_had() {
         QueryResult::Ok(())
     };
     let database = database();
-    for what in ["role", "twice", "again", "refused"] {
+    let usual = settings(&mut connect(&database));
+    for what in ["twice", "role", "again", "refused"] {
         let pool = pool(&database, 8);
         let opened = AtomicUsize::new(0);
-        let connect = || -> StepResult<Pooled> {
+        let lend = || -> StepResult<Pooled> {
             let is_refused = opened.fetch_add(1, Ordering::Relaxed) >= 3 && what == "refused";
             match is_refused {
                 true => Err("no more".into()),
                 false => Ok(pool.get()?),
             }
         };
-        let explorer = Explorer::new(connect).allow_results(|_| true);
+        let explorer = Explorer::new(lend).allow_results(|_| true);
         let explored = match what {
             "twice" => explorer.code("ada", reads).code("ada", reads).explore(),
             "role" => explorer.code("ada", sets_role).explore(),
@@ -115,11 +114,11 @@ fn a_pool_gets_its_connections_back_with_the_deadlock_timeout_that_they_had() {
             ["role", "again"].contains(&what),
             "{what}"
         );
-        let timeouts = deadlock_timeouts(&pool);
-        assert!(timeouts.len() >= 3, "{what}");
-        assert!(
-            timeouts.iter().all(|time| time == "1s"),
-            "{what}: {timeouts:?}"
-        );
+        let number = pool.state().idle_connections;
+        assert!(number >= 3, "{what}");
+        let mut lent: Vec<Pooled> = (0..number).map(|_| pool.get().unwrap()).collect();
+        for conn in &mut lent {
+            assert_eq!(settings(conn), usual, "{what}");
+        }
     }
 }
