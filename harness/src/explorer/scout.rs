@@ -1,6 +1,7 @@
 //! The connection on which the server is asked: what statements touch, and who waits for whom.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use diesel::QueryResult;
@@ -23,8 +24,10 @@ struct Own<C: SimpleConnection> {
 
 impl<C: SimpleConnection> Drop for Own<C> {
     fn drop(&mut self) {
-        // One that is lost is in no pool.
-        let _ = self.conn.batch_execute(&self.reset);
+        // What sees its statements may be what panics.
+        if !thread::panicking() {
+            let _ = self.conn.batch_execute(&self.reset);
+        }
     }
 }
 

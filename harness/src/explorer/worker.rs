@@ -233,7 +233,10 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     fn drop(&mut self) {
-        self.let_go();
+        // What sees its statements may be what panics.
+        if !thread::panicking() {
+            self.let_go();
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What sessions leave behind when they end, and those that come to no end.
 
+use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{Instrumentation, InstrumentationEvent, SimpleConnection};
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, PooledConnection};
@@ -120,5 +121,47 @@ fn a_pool_gets_its_connections_back_with_the_settings_that_they_had() {
         for conn in &mut lent {
             assert_eq!(settings(conn), usual, "{what}");
         }
+    }
+}
+
+/// Panics when it sees some statement.
+struct Panics(&'static str);
+
+impl Instrumentation for Panics {
+    fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        if let InstrumentationEvent::StartQuery { query, .. } = event {
+            assert!(!query.to_string().contains(self.0), "{}", self.0);
+        }
+    }
+}
+
+#[test]
+#[parallel]
+fn an_instrumentation_that_panics_ends_the_exploration_and_leaves_nothing() {
+    for word in [
+        "RESET ALL",
+        "RESET deadlock_timeout",
+        "lock_timeout",
+        "accounts",
+    ] {
+        let database = database();
+        let connect = || {
+            let mut conn = PgConnection::establish(database.url())?;
+            conn.set_instrumentation(Panics(word));
+            Ok::<_, ConnectionError>(conn)
+        };
+        let explored = panic::catch_unwind(|| {
+            let explorer = Explorer::new(connect).allow_results(|_| true);
+            let explorer = explorer.code("ada", |conn| balance(conn, 1));
+            explorer.code("bob", |conn| balance(conn, 2)).explore()
+        });
+        let is_told = match &explored {
+            Ok(Ok(exploration)) => !exploration.failures().is_empty(),
+            Ok(Err(_)) => false,
+            Err(_) => true,
+        };
+        assert_eq!(is_told, word != "RESET deadlock_timeout", "{word}");
+        drop(explored);
+        eventually(|| connections(&database) == 0);
     }
 }
