@@ -95,9 +95,5 @@ fn open_scout<C>(connect: &Connect<'_, C>) -> Result<Scout<C>, SessionError>
 where
     C: LoadConnection<Backend = Pg>,
 {
-    let mut scout = open("scout", connect)?;
-    // What it asks is not worth waiting for, nor compiling, where the schema is large.
-    let patience = scout.batch_execute("SET lock_timeout = '200ms'; SET jit = off");
-    patience.map_err(SessionError::Observe)?;
-    Ok(Scout::new(scout))
+    Scout::new(open("scout", connect)?).map_err(SessionError::Observe)
 }

@@ -29,13 +29,16 @@ use crate::panics;
 use crate::sessions::{Execution, SessionError};
 
 /// The connections of one database, which run one schedule after the other.
-pub(super) struct Runner<'r, 's, 'env, C> {
+pub(super) struct Runner<'r, 's, 'env, C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
     program: &'r Program<'r, C>,
     connect: &'r Connect<'r, C>,
     scope: &'s Scope<'s, 'env>,
     knowledge: &'r Mutex<Knowledge>,
     /// Those of the sessions first: they have something to say when they end.
-    workers: Vec<Worker<'s, 'r, C>>,
+    workers: Vec<Worker<'r, C>>,
     control: Control<C>,
     scout: Scout<C>,
     execution: Arc<Execution>,
@@ -244,7 +247,10 @@ where
     }
 }
 
-impl<C> Drop for Runner<'_, '_, '_, C> {
+impl<C> Drop for Runner<'_, '_, '_, C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
     fn drop(&mut self) {
         worker::end(&mut self.workers);
     }

@@ -1,27 +1,60 @@
 //! The connection on which the server is asked: what statements touch, and who waits for whom.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use diesel::QueryResult;
-use diesel::connection::SimpleConnection;
+use diesel::RunQueryDsl;
+use diesel::connection::{LoadConnection, SimpleConnection};
+use diesel::dsl::sql;
+use diesel::pg::Pg;
+use diesel::sql_types::Text;
 
 use crate::waits::{Observer, Stop};
 
 /// All clones are one connection.
-pub(super) struct Scout<C>(Arc<Mutex<C>>);
+pub(super) struct Scout<C: SimpleConnection>(Arc<Mutex<Own<C>>>);
 
-impl<C> Scout<C> {
-    pub(super) fn new(conn: C) -> Self {
-        Self(Arc::new(Mutex::new(conn)))
-    }
+/// The connection, and what makes it what it was.
+struct Own<C: SimpleConnection> {
+    conn: C,
+    reset: String,
+}
 
-    pub(super) fn ask<T>(&self, question: impl FnOnce(&mut C) -> T) -> T {
-        question(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+impl<C: SimpleConnection> Drop for Own<C> {
+    fn drop(&mut self) {
+        // What sees its statements may be what panics.
+        if !thread::panicking() {
+            let _ = self.conn.batch_execute(&self.reset);
+        }
     }
 }
 
-impl<C> Clone for Scout<C> {
+impl<C: LoadConnection<Backend = Pg>> Scout<C> {
+    /// What it asks is not worth waiting for, nor compiling, where the schema is large.
+    pub(super) fn new(mut conn: C) -> QueryResult<Self> {
+        let set = diesel::select(sql::<(Text, Text, Text)>(
+            "pg_catalog.format(\
+             'SELECT pg_catalog.set_config(n, v, false) FROM (VALUES (%L, %L), (%L, %L)) AS own (n, v)', \
+             'lock_timeout', pg_catalog.current_setting('lock_timeout'), \
+             'jit', pg_catalog.current_setting('jit')), \
+             pg_catalog.set_config('lock_timeout', '200ms', false), \
+             pg_catalog.set_config('jit', 'off', false)",
+        ));
+        let (reset, ..): (String, String, String) = set.get_result(&mut conn)?;
+        Ok(Self(Arc::new(Mutex::new(Own { conn, reset }))))
+    }
+}
+
+impl<C: SimpleConnection> Scout<C> {
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&mut C) -> T) -> T {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        question(&mut own.conn)
+    }
+}
+
+impl<C: SimpleConnection> Clone for Scout<C> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
@@ -33,7 +66,7 @@ impl<C: SimpleConnection> SimpleConnection for Scout<C> {
     }
 }
 
-impl<C: Observer> Observer for Scout<C> {
+impl<C: Observer + SimpleConnection> Observer for Scout<C> {
     fn backend_pid(&mut self) -> QueryResult<i32> {
         self.ask(Observer::backend_pid)
     }

@@ -1,9 +1,10 @@
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::{self, Scope, ScopedJoinHandle};
+use std::thread::{self, Scope};
+use std::time::{Duration, Instant};
 use std::{mem, ptr};
 
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::{self, Receiver, Sender};
 use diesel::connection::{
     Instrumentation, InstrumentationEvent, LoadConnection, TransactionManager,
 };
@@ -21,12 +22,19 @@ use super::steps::StepResult;
 use crate::chain::words;
 use crate::sessions::{Execution, LET_GO, SessionError};
 
-type Job<'e, C> = Box<dyn FnOnce(&mut C) + Send + 'e>;
+type Job<'e, C> = Box<dyn FnOnce(&mut Connected<C>) + Send + 'e>;
+
+/// How long sessions that end wait for each other before they disconnect.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// A session's thread, with its connection.
-pub(super) struct Worker<'s, 'e, C> {
-    thread: ScopedJoinHandle<'s, C>,
+pub(super) struct Worker<'e, C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
     connect: &'e Connect<'e, C>,
+    /// The connection, when the thread has ended.
+    left: Receiver<Connected<C>>,
     jobs: Sender<Job<'e, C>>,
     pub(super) gate: Arc<Gate>,
     execution: Arc<Execution>,
@@ -35,18 +43,20 @@ pub(super) struct Worker<'s, 'e, C> {
     pub(super) finds_deadlocks: bool,
 }
 
-impl<'s, 'e, C> Worker<'s, 'e, C>
+impl<'e, C> Worker<'e, C>
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
-    'e: 's,
 {
-    pub(super) fn start(
+    pub(super) fn start<'s>(
         scope: &'s Scope<'s, '_>,
         execution: &Arc<Execution>,
         session: &SessionBody<'_, C>,
         connect: &'e Connect<'e, C>,
-        own: Connected<C>,
-    ) -> Result<Self, SessionError> {
+        mut own: Connected<C>,
+    ) -> Result<Self, SessionError>
+    where
+        'e: 's,
+    {
         let Some(index) = execution.enter(&session.name, own.backend_pid) else {
             return Err(SessionError::Duplicate {
                 session: session.name.clone(),
@@ -55,29 +65,31 @@ where
         let holds = session.kind != SessionKind::Steps;
         let gate = Arc::new(Gate::new(index, execution, holds));
         let (sender, jobs) = channel::unbounded::<Job<'e, C>>();
+        let (leaves, left) = channel::bounded(1);
         let leaving = Leaving(Arc::clone(execution), index);
-        let thread = thread::Builder::new()
+        let finds_deadlocks = own.finds_deadlocks;
+        thread::Builder::new()
             // A name that no thread can have is no reason to panic.
             .name(format!("session {}", session.name.replace('\0', "")))
             .spawn_scoped(scope, move || {
                 let _leaving = leaving;
-                let mut conn = own.conn;
                 for job in jobs {
-                    job(&mut conn);
+                    job(&mut own);
                 }
-                // A connection that is lost has let go.
-                let _ = conn.batch_execute(&format!("{LET_GO}; RESET deadlock_timeout"));
-                conn
+                // What sees its statements may panic.
+                let _ = panic::catch_unwind(AssertUnwindSafe(|| own.let_go()));
+                // Where nobody waits for it any more, it is closed here.
+                let _ = leaves.send(own);
             })
             .map_err(SessionError::Thread)?;
         Ok(Self {
-            thread,
             connect,
+            left,
             jobs: sender,
             gate,
             execution: Arc::clone(execution),
             index,
-            finds_deadlocks: own.finds_deadlocks && session.kind != SessionKind::Call,
+            finds_deadlocks: finds_deadlocks && session.kind != SessionKind::Call,
         })
     }
 
@@ -87,18 +99,18 @@ where
         self.gate.begin();
         let gate = Arc::clone(&self.gate);
         let (connect, execution, index) = (self.connect, Arc::clone(&self.execution), self.index);
-        self.send(move |conn| {
-            let mut end = shared::within(&gate, || (session.body)(conn, &gate));
+        self.send(move |own| {
+            let mut end = shared::within(&gate, || (session.body)(&mut own.conn, &gate));
             if end.has_crashed {
                 // On a connection that was cut there is nothing to let go of.
-                let _ = conn.batch_execute(LET_GO);
+                let _ = own.conn.batch_execute(LET_GO);
             }
             if end.has_crashed && retries && gate.revive() {
                 end = match Connected::open(connect) {
                     Ok(new) => {
-                        *conn = new.conn;
-                        execution.reenter(index, new.backend_pid);
-                        shared::within(&gate, || (session.body)(conn, &gate))
+                        *own = new;
+                        execution.reenter(index, own.backend_pid);
+                        shared::within(&gate, || (session.body)(&mut own.conn, &gate))
                     }
                     Err(error) => End {
                         has_failed: true,
@@ -114,9 +126,9 @@ where
     /// Gives back whatever the session has, and says whether it is fit for the next schedule.
     pub(super) fn reset(&self) -> impl FnOnce() -> bool + use<C> {
         let (sender, done) = channel::bounded(1);
-        self.send(move |conn| {
-            let is_reset = conn.batch_execute(LET_GO).is_ok();
-            let status = C::TransactionManager::transaction_manager_status_mut(conn);
+        self.send(move |own| {
+            let is_reset = own.conn.batch_execute(LET_GO).is_ok();
+            let status = C::TransactionManager::transaction_manager_status_mut(&mut own.conn);
             let is_fit = is_reset && matches!(status.transaction_depth(), Ok(None));
             // Where nobody wants to know, all is over.
             let _ = sender.send(is_fit);
@@ -124,24 +136,32 @@ where
         move || done.recv().unwrap_or(false)
     }
 
-    fn send(&self, job: impl FnOnce(&mut C) + Send + 'e) {
+    fn send(&self, job: impl FnOnce(&mut Connected<C>) + Send + 'e) {
         // A thread that is gone is seen by the execution.
-        let _ = self.jobs.send(Box::new(move |conn| {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| job(conn)));
+        let _ = self.jobs.send(Box::new(move |own| {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| job(own)));
         }));
     }
 }
 
-/// Ends the sessions. All have let go before any disconnects: that keeps the server busy.
-pub(super) fn end<C>(workers: &mut Vec<Worker<'_, '_, C>>) {
+/// Ends the sessions. All have let go before any disconnects: that keeps the server busy. One that
+/// comes to no end so soon is not waited for: it may wait for another one's connection, or for what
+/// the teardown does.
+pub(super) fn end<C>(workers: &mut Vec<Worker<'_, C>>)
+where
+    C: LoadConnection<Backend = Pg>,
+{
     for worker in &*workers {
         worker.gate.stop();
         if worker.execution.is_running(worker.index) {
             worker.execution.stop(worker.index);
         }
     }
-    let threads: Vec<_> = workers.drain(..).map(|worker| worker.thread).collect();
-    let connections: Vec<_> = threads.into_iter().map(ScopedJoinHandle::join).collect();
+    let left: Vec<_> = workers.drain(..).map(|worker| worker.left).collect();
+    let deadline = Instant::now() + GRACE;
+    let connections: Vec<_> = (left.iter())
+        .filter_map(|left| left.recv_deadline(deadline).ok())
+        .collect();
     drop(connections);
 }
 
@@ -154,12 +174,16 @@ impl Drop for Leaving {
     }
 }
 
-/// A connection for a session.
-pub(super) struct Connected<C> {
+/// A connection for a session. It is given back with the `deadlock_timeout` that it had.
+pub(super) struct Connected<C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
     conn: C,
     backend_pid: i32,
     /// It looks for a deadlock soon.
     finds_deadlocks: bool,
+    has_let_go: bool,
 }
 
 impl<C> Connected<C>
@@ -169,12 +193,50 @@ where
     pub(super) fn open(connect: &Connect<'_, C>) -> StepResult<Self> {
         let mut conn = connect()?;
         let (backend_pid, finds_deadlocks) = prepare(&mut conn)?;
-        hook(&mut conn, connect)?;
-        Ok(Self {
+        let mut own = Self {
             conn,
             backend_pid,
             finds_deadlocks,
-        })
+            has_let_go: false,
+        };
+        hook(&mut own.conn, connect)?;
+        Ok(own)
+    }
+}
+
+impl<C> Connected<C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    fn let_go(&mut self) {
+        const RESET: &str = "RESET deadlock_timeout";
+        if mem::replace(&mut self.has_let_go, true) {
+            return;
+        }
+        // A connection that is lost has let go.
+        if !self.finds_deadlocks {
+            let _ = self.conn.batch_execute(LET_GO);
+        } else if self
+            .conn
+            .batch_execute(&format!("{LET_GO}; {RESET}"))
+            .is_err()
+        {
+            // The session may have another role by now, and keeps it.
+            let as_before = format!("{LET_GO}; BEGIN; SET LOCAL ROLE NONE; {RESET}; COMMIT");
+            let _ = self.conn.batch_execute(&as_before);
+        }
+    }
+}
+
+impl<C> Drop for Connected<C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    fn drop(&mut self) {
+        // What sees its statements may be what panics.
+        if !thread::panicking() {
+            self.let_go();
+        }
     }
 }
 

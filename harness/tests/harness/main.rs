@@ -21,6 +21,7 @@ mod explorer {
     mod fixture;
     mod hermitage;
     mod hidden;
+    mod leaving;
     mod library;
     mod pairs;
     mod random;

@@ -57,7 +57,7 @@ impl Knowledge {
             let coming = state.coming(taken.session, &taken.next, &self.shapes);
             // It may be known by now that a wait is not as good as coming later.
             let mut effect = taken.effect.clone();
-            effect.holds &= coming.takes_lock();
+            effect.holds &= coming.waits_for().is_some();
             self.note_effect(coming.number, &effect);
             state.take(&coming, &effect);
             for (session, next) in &taken.after {

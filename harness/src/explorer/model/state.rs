@@ -144,14 +144,13 @@ impl Coming {
         self.foreseen.as_ref()?.waits_for.as_ref()
     }
 
-    /// Whether the session has that lock only once this has ended.
-    pub(crate) fn takes_lock(&self) -> bool {
-        let has = |lock| {
-            self.foreseen
-                .as_ref()
-                .is_some_and(|foreseen| foreseen.has(lock))
+    /// Whether the session has that lock anyway.
+    pub(crate) fn has_lock(&self) -> bool {
+        let has = |foreseen: &Foreseen| {
+            let waits_for = foreseen.waits_for.as_ref();
+            waits_for.is_some_and(|lock| foreseen.has(lock))
         };
-        self.waits_for().is_some_and(|lock| !has(lock))
+        self.foreseen.as_ref().is_some_and(has)
     }
 }
 

@@ -16,11 +16,14 @@ use crate::sessions::{Execution, StepProblem};
 use crate::transcript::Transcript;
 
 /// Steers the sessions through a schedule.
-pub(crate) struct Steering<'r, 'w, C> {
+pub(crate) struct Steering<'r, 'w, C>
+where
+    C: LoadConnection<Backend = Pg>,
+{
     pub(super) program: &'r Program<'r, C>,
     pub(super) knowledge: &'r Mutex<Knowledge>,
     pub(super) execution: &'w Arc<Execution>,
-    pub(super) workers: &'w [Worker<'w, 'r, C>],
+    pub(super) workers: &'w [Worker<'r, C>],
     pub(super) scout: &'w Scout<C>,
     pub(super) schedule: Schedule,
     pub(super) state: State,
@@ -40,7 +43,7 @@ where
         program: &'r Program<'r, C>,
         knowledge: &'r Mutex<Knowledge>,
         execution: &'w Arc<Execution>,
-        workers: &'w [Worker<'w, 'r, C>],
+        workers: &'w [Worker<'r, C>],
         scout: &'w Scout<C>,
         schedule: Schedule,
     ) -> Self {

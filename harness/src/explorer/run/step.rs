@@ -55,7 +55,8 @@ where
         effect.resumes = self.resumed(session, &waited);
         gone_on.extend(effect.resumes.iter().map(|(session, _)| *session));
         if effect.waits.is_none() && !effect.fails && !self.state.is_exhaustive() {
-            effect.holds = coming.takes_lock() && self.holds(&next, &coming);
+            let may_hold = coming.waits_for().is_some();
+            effect.holds = may_hold && (coming.has_lock() || self.holds(&next, &coming));
         }
         self.state.take(&coming, &effect);
         let after = gone_on

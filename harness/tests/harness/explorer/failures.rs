@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel_locks_harness::{Explorer, ExplorerError, Problem, SeenConnections};
 use serial_test::{parallel, serial};
 
-use super::fixture::{deposit, explorer, set_balance};
-use crate::support::{connections, database, eventually, pool};
+use super::fixture::{balance, deposit, explorer, set_balance};
+use crate::support::{connect, connections, database, eventually, pool};
 
 #[test]
 #[parallel]
@@ -129,7 +130,7 @@ fn a_lock_that_a_session_has_left_is_told_at_once() {
 fn code_that_leaves_a_transaction_open_is_in_nobodys_way() {
     let database = database();
     let leaves = |conn: &mut PgConnection| {
-        diesel::connection::SimpleConnection::batch_execute(conn, "BEGIN")?;
+        conn.batch_execute("BEGIN")?;
         diesel::sql_query("UPDATE accounts SET balance = 1 WHERE id = 1").execute(conn)
     };
     let run = explorer(&database)
@@ -143,5 +144,84 @@ fn code_that_leaves_a_transaction_open_is_in_nobodys_way() {
         run.list().iter().any(|run| run.contains("ada.rollback")),
         "{:?}",
         run.list()
+    );
+}
+
+#[test]
+#[parallel]
+fn a_setup_waits_for_no_lock_too_long_where_its_connection_cant_be_made_what_it_was() {
+    let database = database();
+    let role = "explorer_of_less";
+    let mut admin = connect(&database);
+    admin.batch_execute(&format!("CREATE ROLE {role}")).unwrap();
+    admin
+        .batch_execute("BEGIN; SELECT pg_advisory_lock(7)")
+        .unwrap();
+    let connect = || {
+        let mut conn = PgConnection::establish(database.url())?;
+        conn.batch_execute(&format!(
+            "SET session_replication_role = 'replica'; SET SESSION AUTHORIZATION {role}"
+        ))
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok::<_, ConnectionError>(conn)
+    };
+    let ended = Explorer::new(connect)
+        .timeout(Duration::from_secs(1))
+        .setup(|conn| {
+            // Else it would hang.
+            let mut limit = diesel::sql_query("SET statement_timeout = '5s'").execute(conn)?;
+            limit += diesel::sql_query("SELECT pg_advisory_lock(7)").execute(conn)?;
+            assert_eq!(limit, 0);
+            Ok(())
+        })
+        .code("ada", |conn| balance(conn, 1))
+        .explore();
+    admin.batch_execute(&format!("DROP ROLE {role}")).unwrap();
+    let error = ended.unwrap_err();
+    assert!(
+        matches!(&error, ExplorerError::Prepare { source, .. }
+            if source.to_string().contains("lock timeout")),
+        "{error:?}"
+    );
+}
+
+#[test]
+#[parallel]
+fn a_connection_whose_role_is_that_of_another_one_from_the_start_is_what_it_was() {
+    let database = database();
+    let mut admin = connect(&database);
+    let (own, other) = ("explorer_with_role", "explorer_by_default");
+    admin.batch_execute(&format!(
+        "CREATE ROLE {own} LOGIN SUPERUSER; CREATE ROLE {other}; ALTER ROLE {own} SET role = {other}"
+    )).unwrap();
+    let url = format!("{}&user={own}", database.url());
+    let connect = || {
+        let mut conn = PgConnection::establish(&url)?;
+        conn.batch_execute("SET ROLE NONE; SET session_replication_role = 'replica'")
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok::<_, ConnectionError>(conn)
+    };
+    let seen = Mutex::new(Vec::new());
+    let ended = Explorer::new(connect)
+        .setup(|conn| {
+            let names =
+                "current_setting('role') || ' ' || current_setting('session_replication_role')";
+            let asked = diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(names));
+            seen.lock().unwrap().push(asked.get_result::<String>(conn)?);
+            diesel::sql_query("SET session_replication_role = 'local'").execute(conn)?;
+            diesel::sql_query(format!("SET ROLE {other}")).execute(conn)?;
+            Ok(())
+        })
+        .code("ada", |conn| balance(conn, 1))
+        .code("bob", |conn| set_balance(conn, 1, 2))
+        .explore();
+    admin
+        .batch_execute(&format!("DROP ROLE {own}, {other}"))
+        .unwrap();
+    ended.unwrap().assert_passed();
+    let seen = seen.into_inner().unwrap();
+    assert!(
+        seen.len() > 1 && seen.iter().all(|seen| seen == "none replica"),
+        "{seen:?}"
     );
 }

@@ -339,6 +339,19 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["SELECT nextval('numbers')::text AS shown",
             "UPDATE items SET v = 10 / (v - 10) WHERE id = 1"],
     ]),
+    ("a row that a session has by a statement that fails elsewhere", &[
+        &["BEGIN", "UPDATE items SET v = 10 / (v - 10) WHERE id = 2",
+            "UPDATE items SET v = v + 1 WHERE id = 2", "COMMIT"],
+        &["SELECT sum(v)::text AS shown FROM items",
+            "UPDATE items SET v = 10 / (v - 10) WHERE id = 1"],
+    ]),
+    ("a row that is not there, for a session that has another one", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 FOR UPDATE",
+            "UPDATE items SET v = 1 WHERE id = 9", "INSERT INTO notes VALUES ('x')",
+            "UPDATE parts SET v = 1 WHERE id = 1", "COMMIT"],
+        &["INSERT INTO items VALUES (9, 1)", "UPDATE items SET v = 2 WHERE id = 9",
+            "SELECT v::text AS shown FROM parts WHERE id = 1"],
+    ]),
     ("a limit that is nothing", &[
         &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 LIMIT (1 - 1) FOR UPDATE",
             "SELECT nextval('numbers')::text AS shown", "SELECT count(*)::text AS shown FROM notes",
