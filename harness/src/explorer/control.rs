@@ -18,7 +18,8 @@ pub(super) struct Control<C> {
 
 impl<C: LoadConnection<Backend = Pg>> Control<C> {
     /// Takes note of how the connection is. Once it is [`reset`](Self::reset), it waits for a lock
-    /// so long at most, if it had no limit.
+    /// so long at most, if it had no limit, and compiles no query: what is read at the end of each
+    /// schedule would take ten times as long.
     pub(super) fn new(mut conn: C, limit: Duration) -> QueryResult<Self> {
         // A limit of nothing is none.
         let limit = limit.as_millis().clamp(1, i32::MAX as u128);
@@ -28,6 +29,7 @@ impl<C: LoadConnection<Backend = Pg>> Control<C> {
              WHERE s.source OPERATOR(pg_catalog.=) 'session' \
              UNION ALL SELECT 'lock_timeout', '{limit}' \
              WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0' \
+             UNION ALL SELECT 'jit', 'off' \
              UNION ALL SELECT 'role', pg_catalog.current_setting('role')) AS own (name, value) \
              UNION ALL SELECT 'DISCARD TEMP' \
              WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.=) 0::pg_catalog.oid"
