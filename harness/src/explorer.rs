@@ -121,9 +121,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// first setup, and keep theirs from one schedule to the next; in between, each is rolled back and
 /// gives its advisory locks back. What else a step leaves in its session, such as a `SET`, is there
 /// in the next schedule too. The one for the setup, the invariants and the teardown is what it was
-/// when it was opened, but for prepared statements, before each schedule, and waits for no lock
-/// longer than a schedule may take. What the Explorer has set in a connection is what it was when
-/// it is given back. A connection that has an instrumentation of its own keeps it; another
+/// when it was opened, but for prepared statements and `jit`, before each schedule, and waits for
+/// no lock longer than a schedule may take. What the Explorer has set in a connection is what it was
+/// when it is given back. A connection that has an instrumentation of its own keeps it; another
 /// connection is opened for that.
 ///
 /// Beyond the steps, a schedule costs a round trip for each session and one for the tables, one for

@@ -18,13 +18,14 @@ where
     pub(super) conn: C,
     /// Makes it what it was.
     reset: String,
-    /// Has it wait for a lock so long at most, if it had no limit.
-    limit: String,
+    /// Has it compile nothing, and wait for a lock so long at most, if it had no limit.
+    patience: String,
 }
 
 impl<C: LoadConnection<Backend = Pg>> Control<C> {
     /// Takes note of how the connection is. Once it is [`reset`](Self::reset), it waits for a lock
-    /// so long at most, if it had no limit.
+    /// so long at most, if it had no limit, and compiles no query: what is read at the end of each
+    /// schedule would take ten times as long.
     pub(super) fn new(mut conn: C, limit: Duration) -> QueryResult<Self> {
         // A limit of nothing is none.
         let limit = limit.as_millis().clamp(1, i32::MAX as u128);
@@ -42,20 +43,25 @@ impl<C: LoadConnection<Backend = Pg>> Control<C> {
             "{LET_GO}; SET ROLE NONE; RESET ALL; {}",
             statements.join("; ")
         );
-        let limit = format!(
-            "SELECT pg_catalog.set_config('lock_timeout', '{limit}', false) \
+        let patience = format!(
+            "SELECT pg_catalog.set_config('jit', 'off', false); \
+             SELECT pg_catalog.set_config('lock_timeout', '{limit}', false) \
              WHERE pg_catalog.current_setting('lock_timeout') OPERATOR(pg_catalog.=) '0'"
         );
-        Ok(Self { conn, reset, limit })
+        Ok(Self {
+            conn,
+            reset,
+            patience,
+        })
     }
 
     /// Makes it what it was when it was opened.
     pub(super) fn reset(&mut self) {
         // On a connection that is lost there is nothing to reset; what follows says so.
-        let reset = format!("{}; {}", self.reset, self.limit);
+        let reset = format!("{}; {}", self.reset, self.patience);
         if self.conn.batch_execute(&reset).is_err() {
             // Nothing of it was done. It may have been somebody who was allowed more.
-            let _ = self.conn.batch_execute(&self.limit);
+            let _ = self.conn.batch_execute(&self.patience);
         }
     }
 

@@ -25,6 +25,7 @@ mod explorer {
     mod library;
     mod pairs;
     mod random;
+    mod registry;
     mod report;
     mod same_ends;
     mod schedules;

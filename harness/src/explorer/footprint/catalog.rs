@@ -60,6 +60,8 @@ pub(crate) struct Relation {
     /// Rules, row security, or an expression of it that calls the application's functions, or those
     /// of the server's that do something.
     pub(crate) is_odd: bool,
+    /// The same of a column's default.
+    pub(crate) has_odd_default: bool,
     /// Whether something is checked when a transaction commits.
     pub(crate) is_deferred: bool,
     /// The sequences from which columns take their defaults; none is any.
@@ -190,7 +192,7 @@ impl Catalog {
             }
             "default" => {
                 let takes = words.iter().any(|word| word.is("nextval"));
-                relation.is_odd |= is_odd && !takes;
+                relation.has_odd_default |= is_odd && !takes;
                 if takes {
                     // `nextval('name'::regclass)`, or more than that.
                     let own = words.iter().find_map(|word| match word {

@@ -26,7 +26,7 @@ pub(super) fn may_define(catalog: &Catalog, sql: &str) -> bool {
         let relations = catalog.relations.values();
         for relation in relations.filter(|relation| relation.short == word) {
             // What a view calls is not in the words.
-            if relation.kind == "v" && relation.is_odd {
+            if relation.kind == "v" && (relation.is_odd || relation.has_odd_default) {
                 return true;
             }
             let functions = relation.triggers.iter().map(|trigger| &trigger.function);

@@ -62,22 +62,37 @@ pub(super) fn any_sets_key(catalog: &Catalog, triggers: &[String], relation: &Re
         .collect();
     let may_set = |body: &str| {
         let tokens = tokens(body);
+        let has_other_names = tokens.iter().any(|token| token.is("alias"));
         (0..tokens.len()).any(|at| {
             let follows = |more: usize| tokens.get(at + more);
             let sets_row = tokens[at].is("new")
                 && match follows(1) {
                     Some(Token::Sign('=')) => true,
                     Some(Token::Sign(':')) => follows(2) == Some(&Token::Sign('=')),
-                    _ => at > 0 && tokens[at - 1].is("into"),
+                    _ => {
+                        let fills = |word| at > 0 && tokens[at - 1].is(word);
+                        ["into", "strict", "for"].into_iter().any(fills)
+                    }
                 };
             let returns_other = tokens[at].is("return")
                 && !follows(1).is_some_and(|row| row.is("new") || row.is("null") || row.is("old"));
             let names_key = tokens[at].word().is_some_and(|name| keys.contains(name));
-            sets_row || returns_other || names_key
+            sets_row || returns_other || (names_key && (has_other_names || !is_read(&tokens[..at])))
         })
     };
     triggers.iter().any(|name| {
         let functions = catalog.functions.get(name);
         functions.is_none_or(|known| known.iter().any(|function| may_set(&function.body)))
     })
+}
+
+/// Whether a name that comes after these tokens sets nothing in the trigger's row: it is a column of
+/// something else, or to the right of a comparison or an assignment, as in `= new.column`.
+fn is_read(before: &[Token]) -> bool {
+    let [before @ .., row, Token::Sign('.')] = before else {
+        return false;
+    };
+    let is_own = matches!(row.word(), Some("new" | "old"));
+    let is_compared = matches!(before.last(), Some(Token::Sign('=' | '<' | '>')));
+    (row.word().is_some() && !is_own) || is_compared
 }

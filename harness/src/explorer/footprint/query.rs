@@ -69,7 +69,8 @@ CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 8) OPERATOR(pg_catal
 CASE WHEN (t.tgtype::pg_catalog.int4 OPERATOR(pg_catalog.&) 16) OPERATOR(pg_catalog.<>) 0 THEN 'u' END) \
 FROM pg_catalog.pg_trigger AS t JOIN app ON app.oid OPERATOR(pg_catalog.=) t.tgrelid \
 JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid WHERE NOT t.tgisinternal \
-UNION ALL SELECT 'default', app.name, a.attname::pg_catalog.text, \
+UNION ALL SELECT CASE WHEN a.attgenerated::pg_catalog.text OPERATOR(pg_catalog.=) '' \
+THEN 'default' ELSE 'expression' END, app.name, a.attname::pg_catalog.text, \
 CASE WHEN a.attidentity::pg_catalog.text OPERATOR(pg_catalog.<>) '' THEN 'identity' \
 ELSE coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') END \
 FROM app JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) app.oid \

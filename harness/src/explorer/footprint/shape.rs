@@ -11,6 +11,9 @@ pub(crate) struct Shape {
     pub(crate) reads: BTreeSet<String>,
     pub(crate) writes: BTreeSet<String>,
     pub(crate) locks: BTreeSet<(String, Strength)>,
+    /// The writes of which is known what comes with them: how strong each is, by what it fires
+    /// triggers, and whether it takes defaults.
+    pub(super) written: BTreeSet<(String, Strength, String, bool)>,
     /// What it names itself, without what comes with that.
     pub(crate) named: BTreeSet<String>,
     /// Whether it takes numbers of sequences: of these tables, or of any.

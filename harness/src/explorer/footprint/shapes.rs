@@ -92,17 +92,23 @@ impl Shapes {
         self.has_unknown = true;
     }
 
-    /// The same statement of two runs: its values may be other ones each time.
-    pub(crate) fn compare(&mut self, one: &Statement, other: &Statement) {
+    /// The same statement of two runs: its values may be other ones each time. Says whether it is
+    /// known then what both touch.
+    pub(crate) fn compare(&mut self, one: &Statement, other: &Statement) -> bool {
         if one == other {
-            return;
+            return true;
         }
-        for (one, other) in one.split().iter().zip(&other.split()) {
-            if self.touch(one) != self.touch(other) {
-                self.varying.insert(one.words());
-                self.revision += 1;
+        if one.words() != other.words() {
+            return false;
+        }
+        (one.split().iter().zip(&other.split())).all(|(one, other)| {
+            if self.touch(one) == self.touch(other) {
+                return true;
             }
-        }
+            let is_new = self.varying.insert(one.words());
+            self.revision += usize::from(is_new);
+            self.touch(one) == self.touch(other)
+        })
     }
 
     /// Whether a statement of which nothing is known may change how those that follow it in its

@@ -15,6 +15,8 @@ pub(super) enum Writing<'t> {
     Words(&'t [Token]),
     /// Rows may be inserted, changed and deleted.
     Anything,
+    /// Rows may be changed and deleted with what they refer to, and have their defaults then.
+    Cascade { sets_default: bool },
 }
 
 /// Adds what a write touches, and says whether that is all known.
@@ -33,6 +35,7 @@ pub(super) fn write(
     let events = match writing {
         // A row that moves to another partition is deleted and inserted.
         Writing::Words(tokens) if family.len() == 1 => events(tokens),
+        Writing::Cascade { .. } if family.len() == 1 => CASCADES.to_owned(),
         _ => EVENTS.to_owned(),
     };
     let fired = |relation: &Relation| -> Vec<String> {
@@ -42,6 +45,7 @@ pub(super) fn write(
     };
     let (keeps_keys, takes_defaults) = match writing {
         Writing::Anything => (false, true),
+        Writing::Cascade { sets_default } => (false, sets_default),
         Writing::Words(tokens) => {
             let sets = |relation: &Relation| {
                 sets_key(tokens, relation) || any_sets_key(catalog, &fired(relation), relation)
@@ -60,12 +64,15 @@ pub(super) fn write(
         shape.sequences.extend(sequences.cloned());
     }
     shape.reads.insert(name.to_owned());
-    let is_new = shape.writes.insert(name.to_owned());
+    shape.writes.insert(name.to_owned());
+    shape.locks.insert((name.to_owned(), strength));
     // What comes with it is known, where a trigger does what has been done.
-    if !shape.locks.insert((name.to_owned(), strength)) && !is_new {
+    let written = (name.to_owned(), strength, events.clone(), takes_defaults);
+    if !shape.written.insert(written) {
         return true;
     }
-    if catalog.is_odd(name) {
+    let has_odd_default = || relatives().any(|relation| relation.has_odd_default);
+    if catalog.is_odd(name) || (takes_defaults && has_odd_default()) {
         return false;
     }
     relatives().all(|relation| {
@@ -88,6 +95,7 @@ pub(super) fn write(
 
 const EVENTS: &str = "iud";
 const UPDATE: &str = "u";
+const CASCADES: &str = "ud";
 
 /// By what the words fire triggers, of [`EVENTS`].
 fn events(tokens: &[Token]) -> String {
@@ -104,7 +112,9 @@ fn referencing(catalog: &Catalog, relation: &Relation, shape: &mut Shape) -> boo
         shape
             .locks
             .insert((child.table.clone(), Strength::KeyShare));
-        !child.cascades || write(catalog, &child.table, Writing::Anything, shape)
+        let sets_default = child.sets_default;
+        let cascade = Writing::Cascade { sets_default };
+        !child.cascades || write(catalog, &child.table, cascade, shape)
     })
 }
 

@@ -101,7 +101,7 @@ impl Knowledge {
                 self.is_contradictory |= known.get() != next;
                 let statement = |next: &Option<Arc<Next>>| next.as_ref()?.statement.clone();
                 if let (Some(one), Some(other)) = (statement(known.get()), statement(next)) {
-                    self.shapes.compare(&one, &other);
+                    self.is_contradictory |= !self.shapes.compare(&one, &other);
                 }
             }
             Entry::Vacant(new) => {

@@ -82,3 +82,24 @@ fn a_thread_that_spins_outside_of_the_server_costs_the_time_once() {
     });
     assert_is_tried_twice(explored);
 }
+
+#[test]
+#[parallel]
+fn code_that_does_something_else_each_time_comes_to_an_end() {
+    let database = database();
+    let begun = AtomicUsize::new(0);
+    let exploration = explorer(&database)
+        .code("ada", |conn| {
+            if begun.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return balance(conn, 1).map(drop);
+            }
+            let account = diesel::sql_query("UPDATE accounts SET balance = 7");
+            account.execute(conn).map(drop)
+        })
+        .code("bob", |conn| {
+            diesel::sql_query("UPDATE accounts SET balance = 8").execute(conn)
+        })
+        .explore()
+        .unwrap();
+    assert!(!exploration.is_complete());
+}

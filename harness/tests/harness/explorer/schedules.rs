@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 use diesel_locks_harness::IsolationLevel;
 use serial_test::parallel;
 
@@ -99,4 +100,21 @@ fn several_databases_find_what_one_finds() {
     for _ in 0..3 {
         assert_eq!(schedules(&together), found);
     }
+}
+
+#[test]
+#[parallel]
+fn what_is_read_at_the_end_is_not_compiled_first() {
+    let database = database();
+    let is_off = |conn: &mut PgConnection| {
+        let setting = diesel::dsl::sql::<Text>("SELECT current_setting('jit')");
+        let setting: String = setting.get_result(conn)?;
+        Ok(setting == "off")
+    };
+    let exploration = explorer(&database)
+        .code("ada", |conn| balance(conn, 1))
+        .invariant("it is off", move |conn, _| is_off(conn))
+        .explore()
+        .unwrap();
+    exploration.assert_passed();
 }
