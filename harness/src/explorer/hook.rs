@@ -14,6 +14,17 @@ static CONNECTING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// Whether the application's instrumentation is being told of an event.
     static PASSES_ON: Cell<bool> = const { Cell::new(false) };
+
+    /// Whether a hook was told of an event, since that was asked.
+    static IS_TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Uses a connection, and says whether there is a hook in it, as in one that a pool has lent to an
+/// exploration before.
+pub(super) fn is_told<T>(connection_is_used: impl FnOnce() -> T) -> (T, bool) {
+    IS_TOLD.set(false);
+    let used = connection_is_used();
+    (used, IS_TOLD.get())
 }
 
 /// Whether a connection is being opened, for which a session's thread may wait.
@@ -51,6 +62,7 @@ impl<I> Drop for Hook<I> {
 
 impl<I: Instrumentation> Instrumentation for Hook<I> {
     fn on_connection_event(&mut self, event: InstrumentationEvent<'_>) {
+        IS_TOLD.set(true);
         match &event {
             InstrumentationEvent::StartEstablishConnection { .. } => {
                 CONNECTING.fetch_add(1, Ordering::Relaxed);

@@ -15,7 +15,7 @@ use diesel::{QueryResult, RunQueryDsl};
 
 use super::end::End;
 use super::gate::{Gate, shared};
-use super::hook::Hook;
+use super::hook::{self, Hook};
 use super::program::Connect;
 use super::session::{SessionBody, SessionKind};
 use super::steps::StepResult;
@@ -192,14 +192,17 @@ where
 {
     pub(super) fn open(connect: &Connect<'_, C>) -> StepResult<Self> {
         let mut conn = connect()?;
-        let (backend_pid, finds_deadlocks) = prepare(&mut conn)?;
+        let (prepared, is_hooked) = hook::is_told(|| prepare(&mut conn));
+        let (backend_pid, finds_deadlocks) = prepared?;
         let mut own = Self {
             conn,
             backend_pid,
             finds_deadlocks,
             has_let_go: false,
         };
-        hook(&mut own.conn, connect)?;
+        if !is_hooked {
+            put_hook(&mut own.conn, connect)?;
+        }
         Ok(own)
     }
 }
@@ -252,7 +255,7 @@ fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, b
 }
 
 /// Puts the hook into a connection, before the instrumentation that it has.
-fn hook<C>(conn: &mut C, connect: &Connect<'_, C>) -> StepResult
+fn put_hook<C>(conn: &mut C, connect: &Connect<'_, C>) -> StepResult
 where
     C: LoadConnection<Backend = Pg> + Send + 'static,
 {

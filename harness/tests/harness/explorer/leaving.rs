@@ -124,6 +124,19 @@ fn a_pool_gets_its_connections_back_with_the_settings_that_they_had() {
     }
 }
 
+#[test]
+#[parallel]
+fn a_pool_of_as_many_connections_as_an_exploration_takes_serves_one_after_the_other() {
+    let database = database();
+    let pool = pool(&database, 4);
+    for _ in 0..3 {
+        let explorer = Explorer::new(|| pool.get());
+        let explorer = explorer.code("ada", |conn| balance(conn, 1));
+        let exploration = explorer.code("bob", |conn| balance(conn, 2)).explore();
+        assert!(exploration.unwrap().is_complete());
+    }
+}
+
 /// Panics when it sees some statement.
 struct Panics(&'static str);
 
