@@ -103,6 +103,11 @@ impl Execution {
         Some(state.transcript.add_session(name))
     }
 
+    /// The server's process of the session.
+    pub(crate) fn pid(&self, session: usize) -> i32 {
+        self.state().tasks[session].pid
+    }
+
     /// The session goes on with another connection.
     pub(crate) fn reenter(&self, session: usize, pid: i32) {
         self.state().tasks[session].pid = pid;

@@ -3,7 +3,7 @@
 use diesel::connection::LoadConnection;
 use diesel::pg::Pg;
 
-use super::held::is_held;
+use super::held::{is_held, is_there};
 use super::steering::Steering;
 use crate::explorer::model::{Coming, Next};
 use crate::explorer::ran::lock;
@@ -84,19 +84,23 @@ where
         }
     }
 
-    /// Whether the statement has the lock for which it might have waited.
-    pub(super) fn holds(&mut self, next: &Next, coming: &Coming) -> bool {
+    /// Whether the session's statement has the lock for which it might have waited.
+    pub(super) fn holds(&mut self, session: usize, next: &Next, coming: &Coming) -> bool {
         let Some(statement) = &next.statement else {
             return false;
         };
         let touch = lock(self.knowledge).shapes.touch(statement);
         match touch.and_then(|touch| touch.row) {
-            // Whoever asks for a row that is not there has none. Others may have it too, and with an
-            // old snapshot it may not be there.
-            Some(row) => match self.scout.ask(|conn| is_held(conn, &row)) {
-                Ok((is_there, is_held)) => is_there && (coming.sees_now() || is_held),
-                Err(_) => false,
-            },
+            // Whoever asks for a row that is not there has none, nor one with an old snapshot of one
+            // that has come since.
+            Some(row) => {
+                let pid = self.execution.pid(session);
+                let asked = self.scout.ask(|conn| match coming.sees_now() {
+                    true => is_there(conn, &row),
+                    false => is_held(conn, &row, pid),
+                });
+                asked.unwrap_or(false)
+            }
             None => true,
         }
     }

@@ -3,27 +3,56 @@
 use diesel::connection::LoadConnection;
 use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
 use crate::explorer::footprint::{KeyColumn, RowKey};
 
-/// Whether others see the row; and whether a transaction that goes on has it.
-pub(super) fn is_held<C: LoadConnection<Backend = Pg>>(
-    conn: &mut C,
-    row: &RowKey,
-) -> QueryResult<(bool, bool)> {
-    let is_it = row.columns.iter().map(condition);
-    let asked = sql::<(Bool, Bool)>(&format!(
-        "SELECT true, EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE \
-         (l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=) t.xmax::pg_catalog.text) \
-         AND l.granted AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock')) FROM {} AS t \
-         WHERE {}",
-        row.table,
-        is_it.collect::<Vec<_>>().join(" AND ")
+/// Whether others see the row.
+pub(super) fn is_there<C>(conn: &mut C, row: &RowKey) -> QueryResult<bool>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let rows: Vec<bool> = sql::<Bool>(&of_row("true", row)).load(conn)?;
+    Ok(!rows.is_empty())
+}
+
+/// Whether the transaction of this process has locked the row, alone or with others: these are in
+/// `xmax` by a number of their own.
+pub(super) fn is_held<C>(conn: &mut C, row: &RowKey, pid: i32) -> QueryResult<bool>
+where
+    C: LoadConnection<Backend = Pg>,
+{
+    let rows: Vec<String> = sql::<Text>(&of_row("t.xmax::pg_catalog.text", row)).load(conn)?;
+    let Some(locker) = rows.first() else {
+        return Ok(false);
+    };
+    let is_own = format!(
+        "(l.pid OPERATOR(pg_catalog.=) {pid}) AND l.granted \
+         AND (l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock') \
+         AND l.transactionid::pg_catalog.text OPERATOR(pg_catalog.=)"
+    );
+    let alone = sql::<Bool>(&format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE {is_own} '{locker}')"
     ));
-    let rows: Vec<(bool, bool)> = asked.load(conn)?;
-    Ok(rows.first().copied().unwrap_or_default())
+    if alone.get_result(conn)? {
+        return Ok(true);
+    }
+    let with_others = sql::<Bool>(&format!(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_get_multixact_members('{locker}') AS m \
+         JOIN pg_catalog.pg_locks AS l ON {is_own} m.xid::pg_catalog.text)"
+    ));
+    // It fails for a number that is not one of several.
+    Ok(with_others.get_result(conn).unwrap_or(false))
+}
+
+fn of_row(asked: &str, row: &RowKey) -> String {
+    let is_it: Vec<String> = row.columns.iter().map(condition).collect();
+    format!(
+        "SELECT {asked} FROM {} AS t WHERE {}",
+        row.table,
+        is_it.join(" AND ")
+    )
 }
 
 fn condition(column: &KeyColumn) -> String {

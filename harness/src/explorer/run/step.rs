@@ -56,7 +56,7 @@ where
         gone_on.extend(effect.resumes.iter().map(|(session, _)| *session));
         if effect.waits.is_none() && !effect.fails && !self.state.is_exhaustive() {
             let may_hold = coming.waits_for().is_some();
-            effect.holds = may_hold && (coming.has_lock() || self.holds(&next, &coming));
+            effect.holds = may_hold && (coming.has_lock() || self.holds(session, &next, &coming));
         }
         self.state.take(&coming, &effect);
         let after = gone_on

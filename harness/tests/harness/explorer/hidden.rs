@@ -352,6 +352,12 @@ const PROGRAMS: &[(&str, &[Session])] = &[
         &["INSERT INTO items VALUES (9, 1)", "UPDATE items SET v = 2 WHERE id = 9",
             "SELECT v::text AS shown FROM parts WHERE id = 1"],
     ]),
+    ("a row that two share, one of them with an old snapshot", &[
+        &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 2 FOR SHARE", "COMMIT"],
+        &["BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*)::text AS shown FROM notes",
+            "SELECT v::text AS shown FROM items WHERE id = 2 FOR SHARE",
+            "UPDATE items SET id = 3 WHERE id = 1", "COMMIT"],
+    ]),
     ("a limit that is nothing", &[
         &["BEGIN", "SELECT v::text AS shown FROM items WHERE id = 1 LIMIT (1 - 1) FOR UPDATE",
             "SELECT nextval('numbers')::text AS shown", "SELECT count(*)::text AS shown FROM notes",
