@@ -29,7 +29,7 @@ pub(super) fn measure(server: &Server) -> Result<Vec<Table>, Box<dyn Error>> {
     explorations
         .into_iter()
         .map(|(what, workers, work, select)| {
-            Comparison::new(format!("All orders of {what}"), 5, 1)
+            Comparison::new(format!("All orders of {what}"), 15, 1)
                 .note("The connections and the first contents of the table included.")
                 .way("frontrun, until it is through", move |url| {
                     programs::python(
