@@ -53,10 +53,8 @@ pub(super) fn measure(server: &Server) -> Result<Vec<Table>, Box<dyn Error>> {
 
 /// All that there are, once by each.
 fn all(server: &Server) -> Result<Table, Box<dyn Error>> {
-    let texts = || names()?.iter().map(|name| text(name)).collect();
-    let texts: Result<Vec<String>, Box<dyn Error>> = texts();
+    let texts = texts().map_err(|error| error.to_string());
     let number = texts.as_ref().map_or(0, Vec::len);
-    let texts = texts.map_err(|error| error.to_string());
     let time = |find: Find| -> Result<f64, Box<dyn Error>> {
         let (tool, url) = (find()?, new_database(server)?);
         let begun = Instant::now();
@@ -87,19 +85,20 @@ fn new_database(server: &Server) -> Result<String, Box<dyn Error>> {
     Ok(format!("{}&dbname={DATABASE}", server.url()))
 }
 
-/// Those that the harness understands.
-fn names() -> Result<Vec<String>, Box<dyn Error>> {
-    let mut names = Vec::new();
-    for file in fs::read_dir(folder()?)? {
-        let name = file?.file_name().into_string().unwrap_or_default();
-        if let Some(name) = name.strip_suffix(".spec")
-            && Spec::parse(&text(name)?).is_ok()
-        {
-            names.push(name.to_owned());
+/// Of those that the harness understands.
+fn texts() -> Result<Vec<String>, Box<dyn Error>> {
+    let mut files = fs::read_dir(folder()?)?
+        .map(|file| Ok(file?.path()))
+        .collect::<Result<Vec<PathBuf>, Box<dyn Error>>>()?;
+    files.sort_unstable();
+    let mut texts = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(file)?;
+        if Spec::parse(&text).is_ok() {
+            texts.push(text);
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    Ok(texts)
 }
 
 fn text(name: &str) -> Result<String, Box<dyn Error>> {

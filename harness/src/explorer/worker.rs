@@ -10,7 +10,7 @@ use diesel::connection::{
 };
 use diesel::dsl::sql;
 use diesel::pg::Pg;
-use diesel::sql_types::{Bool, Integer};
+use diesel::sql_types::{Bool, Integer, Text};
 use diesel::{QueryResult, RunQueryDsl};
 
 use super::end::End;
@@ -67,7 +67,7 @@ where
         let (sender, jobs) = channel::unbounded::<Job<'e, C>>();
         let (leaves, left) = channel::bounded(1);
         let leaving = Leaving(Arc::clone(execution), index);
-        let finds_deadlocks = own.finds_deadlocks;
+        let finds_deadlocks = own.had_timeout.is_some();
         thread::Builder::new()
             // A name that no thread can have is no reason to panic.
             .name(format!("session {}", session.name.replace('\0', "")))
@@ -181,8 +181,8 @@ where
 {
     conn: C,
     backend_pid: i32,
-    /// It looks for a deadlock soon.
-    finds_deadlocks: bool,
+    /// The `deadlock_timeout` that it had, if it looks for a deadlock soon.
+    had_timeout: Option<String>,
     has_let_go: bool,
 }
 
@@ -193,11 +193,11 @@ where
     pub(super) fn open(connect: &Connect<'_, C>) -> StepResult<Self> {
         let mut conn = connect()?;
         let (prepared, is_hooked) = hook::is_told(|| prepare(&mut conn));
-        let (backend_pid, finds_deadlocks) = prepared?;
+        let (backend_pid, had_timeout) = prepared?;
         let mut own = Self {
             conn,
             backend_pid,
-            finds_deadlocks,
+            had_timeout,
             has_let_go: false,
         };
         if !is_hooked {
@@ -212,20 +212,22 @@ where
     C: LoadConnection<Backend = Pg>,
 {
     fn let_go(&mut self) {
-        const RESET: &str = "RESET deadlock_timeout";
         if mem::replace(&mut self.has_let_go, true) {
             return;
         }
         // A connection that is lost has let go.
-        if !self.finds_deadlocks {
+        let Some(had) = &self.had_timeout else {
             let _ = self.conn.batch_execute(LET_GO);
-        } else if self
+            return;
+        };
+        let reset = format!("SELECT pg_catalog.set_config('deadlock_timeout', '{had}', false)");
+        if self
             .conn
-            .batch_execute(&format!("{LET_GO}; {RESET}"))
+            .batch_execute(&format!("{LET_GO}; {reset}"))
             .is_err()
         {
             // The session may have another role by now, and keeps it.
-            let as_before = format!("{LET_GO}; BEGIN; SET LOCAL ROLE NONE; {RESET}; COMMIT");
+            let as_before = format!("{LET_GO}; BEGIN; SET LOCAL ROLE NONE; {reset}; COMMIT");
             let _ = self.conn.batch_execute(&as_before);
         }
     }
@@ -243,15 +245,16 @@ where
     }
 }
 
-/// Has the server find a deadlock soon, where the role may say so, and returns its process, and
-/// whether it does.
-fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, bool)> {
-    let asked = diesel::select(sql::<(Integer, Bool)>(
-        "pg_catalog.pg_backend_pid(), CASE \
+/// Has the server find a deadlock soon, where the role may say so. Returns its process, and the
+/// `deadlock_timeout` that it had, where it has another one now.
+fn prepare<C: LoadConnection<Backend = Pg>>(conn: &mut C) -> QueryResult<(i32, Option<String>)> {
+    let asked = diesel::select(sql::<(Integer, Text, Bool)>(
+        "pg_catalog.pg_backend_pid(), pg_catalog.current_setting('deadlock_timeout'), CASE \
          WHEN pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' \
          THEN pg_catalog.set_config('deadlock_timeout', '1ms', false) IS NOT NULL ELSE false END",
     ));
-    asked.get_result(conn)
+    let (pid, had, is_set): (i32, String, bool) = asked.get_result(conn)?;
+    Ok((pid, is_set.then_some(had)))
 }
 
 /// Puts the hook into a connection, before the instrumentation that it has.

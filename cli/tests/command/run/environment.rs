@@ -3,11 +3,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_locks_harness::TestDatabase;
+use diesel_locks_harness::{TempPostgres, TestDatabase};
 use serial_test::parallel;
 
 use crate::support::{diesel_locks, directory, stderr, stdout};
@@ -93,16 +94,22 @@ fn a_file_that_cannot_be_read_is_told_of() {
     assert!(stderr(&output).contains(told), "{output:?}");
 }
 
-#[test]
-#[parallel]
-fn without_a_url_libpqs_own_variables_say_where_the_database_is() {
-    let server = diesel_locks_harness::TempPostgres::start().unwrap();
-    let output = diesel_locks()
+fn told_by_libpqs_variables(server: &TempPostgres) -> Command {
+    let mut command = diesel_locks();
+    command
         .current_dir("/")
         .env("PGHOST", server.directory())
         .env("PGUSER", "postgres")
         .env("PGDATABASE", "postgres")
-        .env("PGPORT", "5432")
+        .env("PGPORT", "5432");
+    command
+}
+
+#[test]
+#[parallel]
+fn without_a_url_libpqs_own_variables_say_where_the_database_is() {
+    let server = TempPostgres::start().unwrap();
+    let output = told_by_libpqs_variables(&server)
         .args(["run", "lock", "--", "echo", "run"])
         .output()
         .unwrap();
@@ -112,13 +119,8 @@ fn without_a_url_libpqs_own_variables_say_where_the_database_is() {
 #[test]
 #[parallel]
 fn a_url_that_is_no_text_is_an_error_and_no_other_database_takes_its_place() {
-    let server = diesel_locks_harness::TempPostgres::start().unwrap();
-    let output = diesel_locks()
-        .current_dir("/")
-        .env("PGHOST", server.directory())
-        .env("PGUSER", "postgres")
-        .env("PGDATABASE", "postgres")
-        .env("PGPORT", "5432")
+    let server = TempPostgres::start().unwrap();
+    let output = told_by_libpqs_variables(&server)
         .env(
             "DATABASE_URL",
             OsStr::from_bytes(b"postgres://me:\xe9@h/app"),
@@ -136,7 +138,7 @@ fn a_url_that_is_no_text_is_an_error_and_no_other_database_takes_its_place() {
 #[test]
 #[parallel]
 fn a_name_may_have_letters_that_the_database_does_not_have() {
-    let server = diesel_locks_harness::TempPostgres::start().unwrap();
+    let server = TempPostgres::start().unwrap();
     let create = "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0";
     let mut conn = PgConnection::establish(server.url()).unwrap();
     conn.batch_execute(create).unwrap();

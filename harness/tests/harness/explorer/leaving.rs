@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use diesel::connection::{Instrumentation, InstrumentationEvent, SimpleConnection};
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::r2d2::{ConnectionManager, PooledConnection};
+use diesel::r2d2::{self, ConnectionManager, CustomizeConnection, Pool, PooledConnection};
 use diesel::sql_types::Text;
 use diesel_locks_harness::{Explorer, StepResult};
 use serial_test::parallel;
 
 use super::fixture::{balance, explorer};
-use crate::support::{connect, connections, database, eventually, pool};
+use crate::support::{connections, database, eventually, pool};
 
 type Pooled = PooledConnection<ConnectionManager<PgConnection>>;
 
@@ -80,6 +80,17 @@ fn settings(conn: &mut PgConnection) -> String {
     asked.get_result(conn).unwrap()
 }
 
+/// What an application sets in the connections of its pool.
+#[derive(Debug)]
+struct Sets;
+
+impl CustomizeConnection<PgConnection, r2d2::Error> for Sets {
+    fn on_acquire(&self, conn: &mut PgConnection) -> Result<(), r2d2::Error> {
+        conn.batch_execute("SET deadlock_timeout = '3s'; SET lock_timeout = '7s'")
+            .map_err(r2d2::Error::QueryError)
+    }
+}
+
 #[test]
 #[parallel]
 fn a_pool_gets_its_connections_back_with_the_settings_that_they_had() {
@@ -92,9 +103,12 @@ fn a_pool_gets_its_connections_back_with_the_settings_that_they_had() {
         QueryResult::Ok(())
     };
     let database = database();
-    let usual = settings(&mut connect(&database));
     for what in ["twice", "role", "again", "refused"] {
-        let pool = pool(&database, 8);
+        let manager = ConnectionManager::<PgConnection>::new(database.url());
+        let builder = Pool::builder().max_size(8);
+        let builder = builder.connection_customizer(Box::new(Sets));
+        let pool = builder.build(manager).unwrap();
+        let usual = settings(&mut pool.get().unwrap());
         let opened = AtomicUsize::new(0);
         let lend = || -> StepResult<Pooled> {
             let is_refused = opened.fetch_add(1, Ordering::Relaxed) >= 3 && what == "refused";
